@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * file.h - whole reads and writes, and the one way a file is replaced.
+ *
+ * Names are relative to a directory descriptor and never followed through a
+ * symbolic link in their last component.
+ */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <sys/types.h>
+
+#include "base/buf.h"
+
+/*
+ * All LEN bytes, going on after short counts and EINTR. 0 or -errno; a file
+ * that ends early is -ENODATA for read_all() and pread_all(). No sentence is
+ * set: the caller knows the name.
+ */
+int read_all(int fd, void *buf, size_t len);
+int write_all(int fd, const void *buf, size_t len);
+int pread_all(int fd, void *buf, size_t len, off_t off);
+int pwrite_all(int fd, const void *buf, size_t len, off_t off);
+
+/*
+ * The content of NAME under DIRFD, appended to B; -EFBIG beyond MAX bytes.
+ * -errno with a sentence otherwise (NAME: why).
+ */
+int file_read(int dirfd, const char *name, struct buf *b, size_t max);
+
+/*
+ * Replaces (or creates) NAME by LEN bytes of DATA so that a reader, or a
+ * crash at any instant, sees the old or the new file whole: write ".NAME.new",
+ * fsync, rename, fsync the directory. 0 or -errno with a sentence. On failure
+ * the old file is untouched and the temporary one is gone.
+ */
+int file_replace(int dirfd, const char *name, const void *data, size_t len,
+		 mode_t mode);
+
+/* mkdir -p PATH (mode 0700 for what is made). 0 or -errno with a sentence. */
+int make_dirs(const char *path);
+
+/*
+ * Removes NAME under DIRFD with all below it; never leaves the tree through a
+ * link. A name that is not there is success. 0 or -errno with a sentence.
+ */
+int remove_tree(int dirfd, const char *name);
+
+#endif

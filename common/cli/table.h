@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * table.h - rows of values; one table of columns gives text, JSON, names,
+ * sorting and filters (vm.7, OUTPUT).
+ *
+ *	struct column { "memory", COL_SIZE, true, "guest memory" }
+ *
+ * Text: a header in capitals and aligned columns; -H no header and tabs; -p exact
+ * numbers (bytes, epoch seconds); --json one object a line, numbers as
+ * numbers, absent values null; -q the first column only. Control characters
+ * of a value become '?' in text and are escaped in JSON.
+ */
+#ifndef CLI_TABLE_H
+#define CLI_TABLE_H
+
+#include "base/buf.h"
+#include "cli/opt.h"
+
+enum col_type {
+	COL_TEXT,
+	COL_NUM,	/* plain number */
+	COL_SIZE,	/* bytes */
+	COL_AGE,	/* seconds, as a duration */
+	COL_TIME,	/* epoch seconds, as UTC */
+};
+
+struct column {
+	const char *name;
+	enum col_type type;
+	bool shown;		/* without -o */
+	const char *help;
+};
+
+struct cell {
+	bool set;
+	char *text;		/* COL_TEXT, owned */
+	uint64_t num;
+};
+
+/* -H -p -o -s -S -f -q --json, to be embedded in a command's args. */
+struct table_args {
+	bool no_header, exact, quiet, json;
+	const char *columns, *sort, *sort_down;
+	struct opt_list filter;
+};
+
+/* The rows of these for a command's table of options. */
+#define TABLE_OPTS(args, f) \
+	OPT('H', "no-header", OPT_FLAG, NULL, args, f.no_header, \
+	    "no header, columns separated by one tab"), \
+	OPT('p', "exact", OPT_FLAG, NULL, args, f.exact, \
+	    "exact numbers: bytes, epoch seconds"), \
+	OPT('o', "columns", OPT_STR, "COL,...", args, f.columns, \
+	    "print these columns"), \
+	OPT('s', "sort", OPT_STR, "COL", args, f.sort, "sort up by COL"), \
+	OPT('S', "sort-down", OPT_STR, "COL", args, f.sort_down, \
+	    "sort down by COL"), \
+	OPT('f', "filter", OPT_LIST, "COL=VALUE", args, f.filter, \
+	    "only rows whose COL is VALUE (COL!=VALUE: is not)"), \
+	OPT('q', "quiet", OPT_FLAG, NULL, args, f.quiet, "names only"), \
+	OPT(0, "json", OPT_FLAG, NULL, args, f.json, \
+	    "one JSON object a line")
+
+struct table {
+	const struct column *cols;
+	int ncols;
+	const struct table_args *args;
+	struct cell *cells;		/* nrows * ncols */
+	size_t nrows, size;
+};
+
+/* Checks -o, -s, -S, -f against the columns: 0 or -E_USAGE. */
+int table_init(struct table *t, const struct column *cols, int ncols,
+	       const struct table_args *args);
+/* Whether column COL is wanted at all (shown, sorted or filtered by). */
+bool table_wants(const struct table *t, int col);
+/* A new row, all cells unset; NULL: no memory. */
+struct cell *table_row(struct table *t);
+void cell_text(struct cell *c, const char *text);
+void cell_num(struct cell *c, uint64_t num);
+/* Filters, sorts, prints on standard output. 0 or -errno. */
+int table_print(struct table *t);
+void table_release(struct table *t);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vmconf.h - what a VM's config means: the typed form that engines run.
+ *
+ * One table of keys (vmconf_keys) gives the parser, its checks, the list in
+ * vm.conf.5 and what vm-set completes. A value that cannot be read is
+ * -E_USAGE ("memory '12x': not a size"), one that reads well and cannot be is -E_CONFIG
+ * ("memory 0: at least 2M"). Unknown keys are kept and warned about.
+ *
+ * Paths: absolute, or relative to the VM's directory.
+ */
+#ifndef STATE_VMCONF_H
+#define STATE_VMCONF_H
+
+#include "base/types.h"
+#include "state/config.h"
+
+enum {
+	VMCONF_DISKS = 16,
+	VMCONF_CPUS = 254,
+};
+#define VMCONF_MEMORY_MIN (2ULL << 20)
+#define VMCONF_MEMORY_MAX (1ULL << 40)
+
+enum machine_kind { MACHINE_PV };
+
+/* Which device the VM's console is: ttyS0 or hvc0. */
+enum console_kind { CONSOLE_SERIAL, CONSOLE_VIRTIO };
+
+/* diskN=PATH[,bus=virtio][,format=raw][,ro][,serial=TEXT] */
+struct disk_conf {
+	char *path;	/* NULL: no such disk */
+	bool readonly;
+	char serial[21];	/* at most 20 printable characters */
+};
+
+struct vmconf {
+	unsigned cpus;
+	uint64_t memory;	/* bytes, multiple of 1 MiB */
+	enum machine_kind machine;
+	char *kernel, *initrd, *append;		/* NULL: none */
+	enum console_kind console;
+	uint64_t console_log;	/* bytes kept on disk, default 1M */
+	struct disk_conf disk[VMCONF_DISKS];
+};
+
+/* One key of the config. `dflt` is its text when absent, NULL: none. */
+struct vmconf_key {
+	const char *key;	/* "disk*" stands for disk0..disk15 */
+	const char *meta;	/* "SIZE" */
+	const char *dflt;
+	const char *help;	/* half a line, for vm.conf.5 and completion */
+	bool live;		/* vm-set can change it while the VM runs */
+	int (*parse)(struct vmconf *vc, const char *key, const char *value);
+};
+
+extern const struct vmconf_key vmconf_keys[];	/* ends with key NULL */
+
+/* The table's row for KEY, NULL if unknown. */
+const struct vmconf_key *vmconf_key(const char *key);
+
+/*
+ * Reads C into VC (which was zeroed). Each unknown key is passed to WARN
+ * (may be NULL). 0 or negative with a sentence; VC is then released.
+ */
+int vmconf_parse(struct vmconf *vc, const struct config *c,
+		 void (*warn)(const char *key));
+void vmconf_release(struct vmconf *vc);
+
+#endif
