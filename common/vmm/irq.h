@@ -62,6 +62,7 @@ struct msi {
 	struct irqchip *chip;
 	int fd;			/* eventfd; -1 until the first msi_set() */
 	int gsi;		/* -1 likewise */
+	bool busy;		/* fd is in use: fired, or going away */
 	uint64_t addr;
 	uint32_t data;
 };
