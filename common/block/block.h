@@ -34,8 +34,8 @@ struct block_ops {
 
 struct block {
 	const struct block_ops *ops;
-	uint64_t size;		/* bytes, a multiple of 512 */
-	uint32_t block_size;	/* logical: 512 or 4096 */
+	uint64_t size;		/* bytes, a multiple of block_size, not 0 */
+	uint32_t block_size;	/* logical: 512 .. 4096, a power of two */
 	bool readonly;
 };
 

@@ -12,7 +12,8 @@
  *
  * Threads: chr_write() and chr_ready() come from any thread, and with the
  * device's lock held: the backend must not call input() from within them but
- * from its own thread (the event loop's). input() comes from the loop thread.
+ * from its own thread (the event loop's), and holds no lock meanwhile that its
+ * write() or ready() take. input() comes from the loop thread.
  */
 #ifndef DEV_CHR_H
 #define DEV_CHR_H

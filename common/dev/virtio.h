@@ -21,11 +21,13 @@
  * guest can break its device, never the process.
  *
  * Threads. Register accesses come from vCPU threads and hold `lock`. start()
- * and stop() are called with `lock` held. A queue belongs, from start() to the return of
- * stop(), to the one thread the device chose for it (its I/O thread, or the
- * event loop); that thread does not take `lock` to use it. Kicks arrive as
- * the eventfd `kick` of the queue, which exists before DRIVER_OK, so that no
- * kick is lost between; start() must look at its queues once by itself.
+ * and stop() are called with `lock` held. A queue belongs, from start() to the
+ * return of stop(), to the one thread the device chose for it (its I/O thread,
+ * or the event loop); that thread does not take `lock` to use it. Kicks arrive
+ * as the eventfd `kick` of the queue (non-blocking), which exists before
+ * DRIVER_OK, so that no kick is lost between; start() must look at its queues
+ * once by itself. The driver may kick a queue that nobody serves: whoever
+ * watches the descriptor always reads it.
  */
 #ifndef DEV_VIRTIO_H
 #define DEV_VIRTIO_H
@@ -71,7 +73,7 @@ struct virtq {
 	uint16_t last_avail;	/* next entry of the avail ring to take */
 	uint16_t used_idx;	/* what was published last */
 	uint16_t signalled;	/* used_idx at the last interrupt, EVENT_IDX */
-	bool signalled_valid;
+	bool signalled_valid;	/* false: interrupt at the next signal */
 	int kick;		/* eventfd the driver's notification writes */
 	uint16_t vector;	/* MSI-X vector, 0xffff none: transport's */
 };
@@ -105,8 +107,8 @@ size_t chain_write(const struct virtio *v, const struct virtq_chain *c,
 		   uint64_t off, const void *buf, size_t len);
 
 /*
- * The out (or in) part from OFF for LEN bytes as iovecs for bulk I/O. Number of entries,
- * or -EFAULT (not that much there, or more than MAX entries).
+ * The out (or in) part from OFF for LEN bytes as iovecs for bulk I/O. Number
+ * of entries, or -EFAULT (not that much there, or more than MAX entries).
  */
 int chain_out_iov(const struct virtio *v, const struct virtq_chain *c,
 		  uint64_t off, uint64_t len, struct iovec *iov, int max);
@@ -118,7 +120,7 @@ struct virtio_ops {
 	uint16_t id;			/* virtio device id, 1.2 section 5 */
 	uint32_t pci_class;		/* 24-bit class code for virtio-pci */
 	uint16_t nqueues;
-	uint64_t features;		/* device bits; the core adds VERSION_1 etc. */
+	uint64_t features;		/* device bits, added to the core's */
 	uint32_t config_size;		/* bytes of device configuration */
 	/* Device configuration, any OFF and LEN within config_size. */
 	void (*config_read)(struct virtio *v, uint32_t off, void *buf,
@@ -126,7 +128,10 @@ struct virtio_ops {
 	/* NULL: nothing is writable. */
 	void (*config_write)(struct virtio *v, uint32_t off, const void *buf,
 			     uint32_t len);
-	/* DRIVER_OK was set; v->features is final. 0 or -errno (breaks). */
+	/*
+	 * DRIVER_OK was set; v->features is final. 0 or -errno: the device is
+	 * broken then, and stop() not called.
+	 */
 	int (*start)(struct virtio *v);
 	/* All use of queues and memory ends before this returns. */
 	void (*stop)(struct virtio *v);
@@ -147,10 +152,10 @@ struct virtio {
 	const char *name;		/* "disk0", for messages */
 	pthread_mutex_t lock;
 	uint64_t offered, features;	/* all bits; what the driver took */
-	uint8_t status;
+	uint8_t status;			/* atomic; see virtio_status() */
 	bool started;			/* between start() and stop() */
 	bool broken;			/* NEEDS_RESET; atomic */
-	uint32_t config_generation;
+	uint32_t config_generation;	/* atomic */
 	struct log_limit complaints;
 	struct virtq queue[VIRTIO_QUEUES];
 };
@@ -171,6 +176,12 @@ enum {
 	VIRTIO_NEEDS_RESET = 0x40,
 	VIRTIO_FAILED = 0x80,
 };
+
+/* As the driver reads it. Any thread. */
+static inline uint8_t virtio_status(const struct virtio *v)
+{
+	return __atomic_load_n(&v->status, __ATOMIC_SEQ_CST);
+}
 
 static inline bool virtio_has(const struct virtio *v, unsigned bit)
 {
@@ -195,5 +206,8 @@ void virtio_reset(struct virtio *v);
 
 /* Sets NEEDS_RESET, tells the driver, notes WHY (limited). Any thread. */
 void virtio_break(struct virtio *v, const char *why);
+
+/* For devices: the configuration changed; tells the driver. Any thread. */
+void virtio_config_changed(struct virtio *v);
 
 #endif

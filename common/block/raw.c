@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * raw.c - a disk that is a file, or a block device, byte for byte.
+ *
+ * Transfers go through the host's page cache: guest memory needs no
+ * alignment, and fdatasync() makes durable what was written.
+ */
+#include "block/block.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "block/lock.h"
+
+enum { SECTOR = 512, BLOCK_MAX = 4096 };
+
+struct raw {
+	struct block block;
+	int fd;
+	atomic_int lost;	/* the first error of a flush, or 0 */
+};
+
+static struct raw *raw_of(struct block *b)
+{
+	return container_of(b, struct raw, block);
+}
+
+/* Takes the first DONE bytes, and empty entries behind them, off the vector. */
+static void advance(struct iovec **iov, int *n, size_t done)
+{
+	for (; *n && (*iov)->iov_len <= done; (*iov)++, (*n)--)
+		done -= (*iov)->iov_len;
+	if (!done)
+		return;
+	(*iov)->iov_base = (char *)(*iov)->iov_base + done;
+	(*iov)->iov_len -= done;
+}
+
+typedef ssize_t transfer_fn(int, const struct iovec *, int, off_t);
+
+static int transfer(struct block *b, transfer_fn *move, struct iovec *iov,
+		    int n, uint64_t off, uint64_t len)
+{
+	ssize_t done = 0;
+
+	for (;;) {
+		advance(&iov, &n, done);
+		if (!len)
+			return 0;
+		done = move(raw_of(b)->fd, iov, n < IOV_MAX ? n : IOV_MAX, off);
+		if (done < 0 && errno != EINTR)
+			return -errno;
+		if (!done)	/* someone cut the file short */
+			return -EIO;
+		if (done < 0)
+			done = 0;
+		off += done;
+		len -= done;
+	}
+}
+
+static int raw_readv(struct block *b, struct iovec *iov, int n, uint64_t off,
+		     uint64_t len)
+{
+	return transfer(b, preadv, iov, n, off, len);
+}
+
+static int raw_writev(struct block *b, struct iovec *iov, int n, uint64_t off,
+		      uint64_t len)
+{
+	return transfer(b, pwritev, iov, n, off, len);
+}
+
+static int raw_flush(struct block *b)
+{
+	struct raw *r = raw_of(b);
+	int rc;
+
+	while ((rc = fdatasync(r->fd)) < 0 && errno == EINTR)
+		;
+	/*
+	 * Linux reports a page that could not be written once and then drops
+	 * it; the next flush would succeed over lost data.
+	 */
+	if (rc < 0)
+		atomic_store(&r->lost, -errno);
+	return atomic_load(&r->lost);
+}
+
+static void raw_close(struct block *b)
+{
+	close_fd(&raw_of(b)->fd);
+	free(raw_of(b));
+}
+
+static const struct block_ops raw_ops = {
+	.name = "raw",
+	.readv = raw_readv,
+	.writev = raw_writev,
+	.flush = raw_flush,
+	.close = raw_close,
+};
+
+static int check_kind(mode_t mode)
+{
+	if (S_ISREG(mode) || S_ISBLK(mode))
+		return 0;
+	return fail(E_CONFIG, "neither a regular file nor a block device");
+}
+
+static int fail_errno(void)
+{
+	return fail(errno, "%s", strerror(errno));
+}
+
+/*
+ * The descriptor, having the kind of *ST. What is neither file nor block
+ * device is not even opened: a tape would rewind, a watchdog start.
+ */
+static int open_disk(const char *path, bool readonly, struct stat *st)
+{
+	int flags = (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY |
+		    O_NONBLOCK;	/* should it become a FIFO meanwhile */
+	autoclose int fd = -1;
+	int rc;
+
+	if (stat(path, st) < 0)
+		return fail_errno();
+	rc = check_kind(st->st_mode);
+	if (rc < 0)
+		return rc;
+	if (S_ISBLK(st->st_mode) && !readonly)
+		flags |= O_EXCL;	/* not mounted, not part of a volume */
+	fd = open(path, flags);
+	if (fd < 0 && errno == EBUSY)
+		return fail(E_BUSY, "in use by the host");
+	if (fd < 0 || fstat(fd, st) < 0)
+		return fail_errno();
+	rc = check_kind(st->st_mode);
+	if (rc == 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+		rc = fail_errno();
+	return rc < 0 ? rc : take_fd(&fd);
+}
+
+/* Sets the size and the block size of B. */
+static int measure(struct block *b, int fd, const struct stat *st,
+		   const char *path)
+{
+	int block_size = SECTOR;
+	uint64_t size = st->st_size;
+
+	if (S_ISBLK(st->st_mode) && (ioctl(fd, BLKGETSIZE64, &size) < 0 ||
+				     ioctl(fd, BLKSSZGET, &block_size) < 0))
+		return fail_errno();
+	if (block_size < SECTOR || block_size > BLOCK_MAX ||
+	    block_size & (block_size - 1))
+		return fail(E_CONFIG, "has blocks of %d bytes", block_size);
+	b->block_size = block_size;
+	b->size = size - size % block_size;
+	if (!b->size)
+		return fail(E_CONFIG, "holds less than one block (%d bytes)",
+			    block_size);
+	if (b->size != size)
+		log_line("disk %s: the last %d bytes, less than a block, "
+			 "are not used", path, (int)(size - b->size));
+	return 0;
+}
+
+int raw_open(struct block **out, const char *path, bool readonly)
+{
+	autofree struct raw *r = calloc(1, sizeof(*r));
+	autoclose int fd = -1;
+	struct stat st;
+	int rc;
+
+	if (!r)
+		return fail(ENOMEM, "disk %s: out of memory", path);
+	rc = fd = open_disk(path, readonly, &st);
+	if (rc >= 0)
+		rc = lock_disk(fd, !readonly);
+	if (rc == 0)
+		rc = measure(&r->block, fd, &st, path);
+	if (rc < 0)
+		return fail_in(rc, "disk %s", path);
+	r->block.ops = &raw_ops;
+	r->block.readonly = readonly;
+	r->fd = take_fd(&fd);
+	*out = &take_ptr(r)->block;
+	return 0;
+}

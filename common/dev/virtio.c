@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "dev/virtio.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "base/err.h"
+
+enum {
+	NO_VECTOR = 0xffff,
+	/* What a driver can set; NEEDS_RESET is ours. */
+	DRIVER_BITS = VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK |
+		VIRTIO_FEATURES_OK | VIRTIO_FAILED,
+};
+
+static const uint64_t core_features = VIRTIO_F_BIT(VIRTIO_F_V1) |
+	VIRTIO_F_BIT(VIRTIO_F_INDIRECT) | VIRTIO_F_BIT(VIRTIO_F_EVENT);
+
+static void queue_clear(struct virtio *v, unsigned i)
+{
+	v->queue[i] = (struct virtq){
+		.dev = v, .index = i, .kick = v->queue[i].kick,
+		.vector = NO_VECTOR,
+	};
+}
+
+int virtio_init(struct virtio *v, const struct virtio_ops *ops,
+		const struct mem *mem, const char *name)
+{
+	int rc;
+
+	assert(ops->nqueues <= VIRTIO_QUEUES);
+	memset(v, 0, sizeof(*v));
+	v->ops = ops;
+	v->mem = mem;
+	v->name = name;
+	v->offered = ops->features | core_features;
+	pthread_mutex_init(&v->lock, NULL);
+	for (unsigned i = 0; i < VIRTIO_QUEUES; i++) {
+		v->queue[i].kick = -1;
+		queue_clear(v, i);
+	}
+	for (unsigned i = 0; i < ops->nqueues; i++) {
+		v->queue[i].kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (v->queue[i].kick >= 0)
+			continue;
+		rc = fail_sys("%s: eventfd", name);
+		virtio_release(v);
+		return rc;
+	}
+	return 0;
+}
+
+void virtio_release(struct virtio *v)
+{
+	pthread_mutex_lock(&v->lock);
+	virtio_reset(v);
+	pthread_mutex_unlock(&v->lock);
+	for (unsigned i = 0; i < VIRTIO_QUEUES; i++) {
+		close_fd(&v->queue[i].kick);
+		v->queue[i].kick = -1;
+	}
+	pthread_mutex_destroy(&v->lock);
+}
+
+/* Whether what the driver took is a set we can work with (2.2.2, 6.1). */
+static bool features_good(const struct virtio *v)
+{
+	return !(v->features & ~v->offered) && virtio_has(v, VIRTIO_F_V1);
+}
+
+static void status_add(struct virtio *v, uint8_t bits)
+{
+	__atomic_fetch_or(&v->status, bits, __ATOMIC_SEQ_CST);
+}
+
+static void start(struct virtio *v)
+{
+	if (__atomic_load_n(&v->broken, __ATOMIC_RELAXED))
+		return;
+	v->started = v->ops->start(v) == 0;
+	if (!v->started)
+		virtio_break(v, "cannot be started");
+}
+
+void virtio_set_status(struct virtio *v, uint8_t status)
+{
+	uint8_t now = virtio_status(v), added;
+
+	if (!status) {
+		virtio_reset(v);
+		return;
+	}
+	/* Bits are only ever added; those taken away are ignored (2.1.1). */
+	added = status & DRIVER_BITS & ~now;
+	if ((added & VIRTIO_FEATURES_OK) && !features_good(v))
+		added &= ~VIRTIO_FEATURES_OK;
+	if (!((now | added) & VIRTIO_FEATURES_OK))
+		added &= ~VIRTIO_DRIVER_OK;
+	status_add(v, added);
+	if (added & VIRTIO_DRIVER_OK)
+		start(v);
+}
+
+void virtio_set_features(struct virtio *v, uint64_t features)
+{
+	if (!(virtio_status(v) & VIRTIO_FEATURES_OK))
+		v->features = features;
+}
+
+static bool ring_good(const struct virtio *v, gpa_t gpa, uint64_t len,
+		      unsigned align)
+{
+	return gpa % align == 0 && mem_valid(v->mem, gpa, len);
+}
+
+/* virtio 1.2, 2.7: sizes and alignments; NULL, or what is wrong. */
+static const char *geometry_wrong(const struct virtio *v, uint16_t size,
+				  gpa_t desc, gpa_t avail, gpa_t used)
+{
+	unsigned event = virtio_has(v, VIRTIO_F_EVENT) ? 2 : 0;
+
+	if (!(virtio_status(v) & VIRTIO_FEATURES_OK))
+		return "queue enabled before the features were agreed on";
+	if (!size || (size & (size - 1)) || size > VIRTQ_MAX)
+		return "queue size no power of two up to 256";
+	if (!ring_good(v, desc, 16 * size, 16))
+		return "descriptor table unaligned or outside RAM";
+	if (!ring_good(v, avail, 4 + 2 * size + event, 2))
+		return "available ring unaligned or outside RAM";
+	if (!ring_good(v, used, 4 + 8 * size + event, 4))
+		return "used ring unaligned or outside RAM";
+	return NULL;
+}
+
+void virtio_enable_queue(struct virtio *v, unsigned i, uint16_t size,
+			 gpa_t desc, gpa_t avail, gpa_t used)
+{
+	const char *wrong;
+	struct virtq *q;
+
+	if (i >= v->ops->nqueues || v->queue[i].enabled || v->started)
+		return;
+	wrong = geometry_wrong(v, size, desc, avail, used);
+	if (wrong) {
+		virtio_break(v, wrong);
+		return;
+	}
+	q = &v->queue[i];
+	q->size = size;
+	q->desc = desc;
+	q->avail = avail;
+	q->used = used;
+	q->signalled_valid = true;
+	q->enabled = true;
+}
+
+void virtio_reset(struct virtio *v)
+{
+	uint64_t kicks;
+
+	if (v->started)
+		v->ops->stop(v);
+	v->started = false;
+	for (unsigned i = 0; i < v->ops->nqueues; i++) {
+		queue_clear(v, i);
+		(void)!read(v->queue[i].kick, &kicks, sizeof(kicks));
+	}
+	v->features = 0;
+	__atomic_store_n(&v->broken, false, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->status, 0, __ATOMIC_SEQ_CST);
+}
+
+void virtio_break(struct virtio *v, const char *why)
+{
+	if (__atomic_exchange_n(&v->broken, true, __ATOMIC_SEQ_CST))
+		return;
+	log_limited(&v->complaints, "%s: broken by its driver: %s", v->name,
+		    why);
+	status_add(v, VIRTIO_NEEDS_RESET);
+	if (v->transport && (virtio_status(v) & VIRTIO_DRIVER_OK))
+		v->transport->config_changed(v);
+}
+
+void virtio_config_changed(struct virtio *v)
+{
+	__atomic_fetch_add(&v->config_generation, 1, __ATOMIC_SEQ_CST);
+	if (v->transport && (virtio_status(v) & VIRTIO_DRIVER_OK))
+		v->transport->config_changed(v);
+}
