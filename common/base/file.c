@@ -6,11 +6,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
 
-enum { NAME_BYTES = 256 };
+enum {
+	NAME_BYTES = 256,
+	REPLACERS_MAX = 64,	/* of one file at the same time */
+};
 
 int read_all(int fd, void *buf, size_t len)
 {
@@ -74,15 +78,41 @@ int pwrite_all(int fd, const void *buf, size_t len, off_t off)
 	return 0;
 }
 
+int file_open(int dirfd, const char *name, int flags, mode_t mode)
+{
+	autoclose int fd = openat(dirfd, name, flags | O_CLOEXEC | O_NONBLOCK |
+				  O_NOCTTY, mode);
+	struct stat sb;
+
+	if (fd < 0 && errno == ELOOP && (flags & O_NOFOLLOW))
+		return fail(E_CONFIG, "%s: a symbolic link", name);
+	/* what cannot be opened for writing because of its kind */
+	if (fd < 0 && (errno == ENXIO || errno == EISDIR))
+		return fail(E_CONFIG, "%s: not a regular file", name);
+	if (fd < 0 || fstat(fd, &sb) < 0)
+		return fail_sys("%s", name);
+	if (!S_ISREG(sb.st_mode))
+		return fail(E_CONFIG, "%s: not a regular file", name);
+	return take_fd(&fd);
+}
+
+bool file_same(int dirfd, const char *name, int fd)
+{
+	struct stat a, b;
+
+	return fstatat(dirfd, name, &a, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       fstat(fd, &b) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 int file_read(int dirfd, const char *name, struct buf *b, size_t max)
 {
-	autoclose int fd = openat(dirfd, name,
-				  O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	autoclose int fd = file_open(dirfd, name, O_RDONLY | O_NOFOLLOW, 0);
 	size_t start = b->len;
 	ssize_t n;
 
 	if (fd < 0)
-		return fail_sys("%s", name);
+		return fd;
 	for (;;) {
 		if (!buf_grow(b, 4096))
 			return fail(ENOMEM, "%s: out of memory", name);
@@ -101,39 +131,76 @@ int file_read(int dirfd, const char *name, struct buf *b, size_t max)
 	}
 }
 
-/* Writes DATA into the new file TMP and makes it durable. */
-static int write_new(int dirfd, const char *tmp, const void *data, size_t len,
-		     mode_t mode)
+/*
+ * Opens the temporary file TMP for this process alone: its lock goes with a
+ * process that dies, so what that one left is taken over. -EBUSY: another
+ * process is just writing it.
+ */
+static int open_tmp(int dirfd, const char *tmp, mode_t mode)
 {
-	autoclose int fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC |
-				  O_CLOEXEC | O_NOFOLLOW, mode);
-	int rc;
+	autoclose int fd = file_open(dirfd, tmp, O_WRONLY | O_CREAT |
+				     O_NOFOLLOW, mode);
 
 	if (fd < 0)
-		return -errno;
-	rc = write_all(fd, data, len);
-	if (rc == 0 && fsync(fd) < 0)
-		rc = -errno;
-	return rc;
+		return fd;
+	/* between open and lock its former owner may have renamed it */
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !file_same(dirfd, tmp, fd))
+		return fail(EBUSY, "%s: in use", tmp);
+	if (ftruncate(fd, 0) < 0)
+		return fail_sys("%s", tmp);
+	return take_fd(&fd);
 }
 
-int file_replace(int dirfd, const char *name, const void *data, size_t len,
-		 mode_t mode)
+/* Makes DATA durable in FD, open as TMP, and renames it to NAME. */
+static int write_rename(int dirfd, int fd, const char *tmp, const char *name,
+			const void *data, size_t len)
 {
-	char tmp[NAME_BYTES];
-	int rc;
+	int rc = write_all(fd, data, len);
 
-	if (snprintf(tmp, sizeof(tmp), ".%s.new", name) >= (int)sizeof(tmp))
-		return fail(ENAMETOOLONG, "%s: name too long", name);
-	rc = write_new(dirfd, tmp, data, len, mode);
-	if (rc == 0 && renameat(dirfd, tmp, dirfd, name) < 0)
+	if (rc == 0 && (fsync(fd) < 0 ||
+			renameat(dirfd, tmp, dirfd, name) < 0))
 		rc = -errno;
 	if (rc < 0) {
 		unlinkat(dirfd, tmp, 0);
 		return fail(-rc, "%s: %s", name, strerror(-rc));
 	}
-	if (fsync(dirfd) < 0)
-		return fail_sys("%s", name);
+	return fsync(dirfd) < 0 ? fail_sys("%s", name) : 0;
+}
+
+int file_replace(int dirfd, const char *name, const void *data, size_t len,
+		 mode_t mode)
+{
+	autoclose int fd = -EBUSY;
+	char tmp[NAME_BYTES];
+
+	for (int i = 0; fd == -EBUSY && i < REPLACERS_MAX; i++) {
+		if (snprintf(tmp, sizeof(tmp), ".%s.new%d", name, i) >=
+		    (int)sizeof(tmp))
+			return fail(ENAMETOOLONG, "%s: name too long", name);
+		fd = open_tmp(dirfd, tmp, mode);
+	}
+	if (fd < 0)	/* NAME is what the caller knows */
+		return fd > -E_BASE ? fail(-fd, "%s: %s", name, strerror(-fd))
+				    : fd;
+	return write_rename(dirfd, fd, tmp, name, data, len);
+}
+
+/* Makes the directory PATH, its name durable; one that is there will do. */
+static int make_dir(const char *path)
+{
+	autoclose int fd = -1, parent = -1;
+
+	if (mkdir(path, 0700) < 0) {
+		/* a read-only parent of one that exists is no reason */
+		if (errno != EEXIST && access(path, F_OK) < 0)
+			return fail_sys("%s", path);
+		return 0;
+	}
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* a parent that may be searched and written but not read: its loss */
+	if (parent >= 0 && fsync(parent) < 0)
+		return fail_sys("%s", path);
 	return 0;
 }
 
@@ -143,17 +210,16 @@ int make_dirs(const char *path)
 
 	if (!copy)
 		return fail(ENOMEM, "%s: out of memory", path);
-	for (char *p = copy + 1;; p++) {
+	for (char *p = copy + (*copy == '/');; p++) {
 		if (*p && *p != '/')
 			continue;
 		char sep = *p;
+		int rc;
 
 		*p = '\0';
-		if (mkdir(copy, 0700) < 0 && errno != EEXIST) {
-			/* a read-only parent that exists is no reason */
-			if (access(copy, F_OK) < 0)
-				return fail_sys("%s", copy);
-		}
+		rc = make_dir(copy);
+		if (rc < 0)
+			return rc;
 		*p = sep;
 		if (!sep)
 			return 0;

@@ -8,14 +8,20 @@
  *	PATH/cache/		what can be made again (unpacked kernels)
  *
  * PATH is --state, else $VM_STATE, else /var/lib/vmutils for root and
- * $XDG_DATA_HOME/vmutils or ~/.local/share/vmutils for others.
+ * $XDG_DATA_HOME/vmutils or ~/.local/share/vmutils for others. PATH may be a
+ * link; below it links are not followed.
+ *
+ * kill -9 or power loss at any instant leaves a state that every command
+ * accepts: what is written is made durable under another name and renamed,
+ * and the directory is made durable before anything is acknowledged. Readers
+ * lock nothing.
  *
  * The run directory holds the sockets of running VMs: RUN/NAME/ctl. RUN is
  * /run/vmutils for root, $XDG_RUNTIME_DIR/vmutils for others (without one
- * /tmp/vmutils-UID, which must be ours and 0700); for a state directory that is not the default one, the
- * subdirectory @DEV-INO of it, from the state directory's device and inode,
- * so that two of them never meet. Nothing in it is trusted alone: a VM runs
- * when its lock is held and its socket answers.
+ * /tmp/vmutils-UID); it must be ours and 0700. For a state directory that is
+ * not the default one it is the subdirectory @DEV-INO of it, from the state
+ * directory's device and inode, so that two of them never meet. Nothing in it
+ * is trusted alone: a VM runs when its lock is held and its socket answers.
  */
 #ifndef STATE_STORE_H
 #define STATE_STORE_H
@@ -25,7 +31,7 @@
 enum { STORE_FORMAT = 1 };
 
 struct store {
-	int fd;		/* the state directory; -1: does not exist (read only use) */
+	int fd;		/* the state directory; -1: does not exist */
 	int vms;	/* its vms/; -1 likewise */
 	char *path;	/* as the person named it, for messages */
 };
@@ -38,6 +44,12 @@ struct store {
  */
 int store_open(struct store *st, const char *path, bool create);
 void store_close(struct store *st);
+
+/*
+ * Opens NAME, one of its directories, for reading; CREATE makes a missing one
+ * durably (0700). -ENOENT, -E_CONFIG (a file or a link), -errno.
+ */
+int store_dir(const struct store *st, const char *name, bool create);
 
 /*
  * An O_PATH descriptor of the run directory of this state; CREATE makes it

@@ -21,13 +21,15 @@ enum {
 };
 #define VMCONF_MEMORY_MIN (2ULL << 20)
 #define VMCONF_MEMORY_MAX (1ULL << 40)
+#define VMCONF_LOG_MIN (64ULL << 10)
+#define VMCONF_LOG_MAX (64ULL << 20)
 
 enum machine_kind { MACHINE_PV };
 
 /* Which device the VM's console is: ttyS0 or hvc0. */
 enum console_kind { CONSOLE_SERIAL, CONSOLE_VIRTIO };
 
-/* diskN=PATH[,bus=virtio][,format=raw][,ro][,serial=TEXT] */
+/* diskN=PATH[,bus=virtio][,format=raw][,ro][,serial=TEXT]; no comma in PATH */
 struct disk_conf {
 	char *path;	/* NULL: no such disk */
 	bool readonly;

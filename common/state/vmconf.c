@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "state/vmconf.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/text.h"
+
+static const uint64_t mib = 1 << 20;
+
+static int no_memory(const char *key)
+{
+	return fail(ENOMEM, "%s: out of memory", key);
+}
+
+static int set_text(char **field, const char *key, const char *value)
+{
+	free(*field);
+	*field = strdup(value);
+	return *field ? 0 : no_memory(key);
+}
+
+static int set_path(char **field, const char *key, const char *value)
+{
+	if (!*value)
+		return fail(E_CONFIG, "%s: an empty path", key);
+	return set_text(field, key, value);
+}
+
+/* Which of the N words VALUE is. */
+static int set_word(unsigned *field, const char *key, const char *value,
+		    const char *const *words, unsigned n)
+{
+	autobuf struct buf all = BUF_INIT;
+
+	for (*field = 0; *field < n; ++*field) {
+		if (!strcmp(value, words[*field]))
+			return 0;
+		buf_printf(&all, "%s%s", *field ? " or " : "", words[*field]);
+	}
+	*field = 0;
+	return fail(E_USAGE, "%s '%s': not %s", key, value, all.data);
+}
+
+/* Reads a size between MIN and MAX. */
+static int set_size(uint64_t *field, const char *key, const char *value,
+		    uint64_t min, uint64_t max)
+{
+	char limit[24];
+	int rc = parse_size(key, value, field);
+
+	if (rc < 0)
+		return rc;
+	if (*field < min)
+		return fail(E_CONFIG, "%s %s: at least %s", key, value,
+			    format_size_exact(limit, min));
+	if (*field > max)
+		return fail(E_CONFIG, "%s %s: at most %s", key, value,
+			    format_size_exact(limit, max));
+	return 0;
+}
+
+static int parse_cpus(struct vmconf *vc, const char *key, const char *value)
+{
+	uint64_t n;
+	int rc = parse_u64(key, value, &n);
+
+	if (rc < 0)
+		return rc;
+	if (n < 1 || n > VMCONF_CPUS)
+		return fail(E_CONFIG, "%s %s: at %s %d", key, value,
+			    n ? "most" : "least", n ? VMCONF_CPUS : 1);
+	vc->cpus = n;
+	return 0;
+}
+
+static int parse_memory(struct vmconf *vc, const char *key, const char *value)
+{
+	int rc = set_size(&vc->memory, key, value, VMCONF_MEMORY_MIN,
+			  VMCONF_MEMORY_MAX);
+
+	if (rc == 0 && vc->memory % mib)
+		return fail(E_CONFIG, "%s %s: not a multiple of 1M", key,
+			    value);
+	return rc;
+}
+
+static int parse_machine(struct vmconf *vc, const char *key, const char *value)
+{
+	static const char *const words[] = { [MACHINE_PV] = "pv" };
+	unsigned word;
+	int rc = set_word(&word, key, value, words, ARRAY_SIZE(words));
+
+	vc->machine = word;
+	return rc;
+}
+
+static int parse_kernel(struct vmconf *vc, const char *key, const char *value)
+{
+	return set_path(&vc->kernel, key, value);
+}
+
+static int parse_initrd(struct vmconf *vc, const char *key, const char *value)
+{
+	return set_path(&vc->initrd, key, value);
+}
+
+static int parse_append(struct vmconf *vc, const char *key, const char *value)
+{
+	return set_text(&vc->append, key, value);
+}
+
+static int parse_console(struct vmconf *vc, const char *key, const char *value)
+{
+	static const char *const words[] = {
+		[CONSOLE_SERIAL] = "serial", [CONSOLE_VIRTIO] = "virtio",
+	};
+	unsigned word;
+	int rc = set_word(&word, key, value, words, ARRAY_SIZE(words));
+
+	vc->console = word;
+	return rc;
+}
+
+static int parse_console_log(struct vmconf *vc, const char *key,
+			     const char *value)
+{
+	return set_size(&vc->console_log, key, value, VMCONF_LOG_MIN,
+			VMCONF_LOG_MAX);
+}
+
+static int set_serial(struct disk_conf *d, const char *key, const char *serial)
+{
+	size_t len = strlen(serial);
+
+	if (!len || len >= sizeof(d->serial))
+		return fail(E_CONFIG, "%s: serial '%s': 1 to %zu characters",
+			    key, serial, sizeof(d->serial) - 1);
+	for (size_t i = 0; i < len; i++)
+		if (serial[i] < ' ' || serial[i] > '~')
+			return fail(E_CONFIG, "%s: serial '%s': printable "
+				    "ASCII only", key, serial);
+	memcpy(d->serial, serial, len + 1);
+	return 0;
+}
+
+static int set_disk_option(struct disk_conf *d, const char *key,
+			   const char *option)
+{
+	const char *value;
+
+	if (!strcmp(option, "ro"))
+		return d->readonly = true, 0;
+	if (starts_with(option, "serial=", &value))
+		return set_serial(d, key, value);
+	if (starts_with(option, "bus=", &value))
+		return !strcmp(value, "virtio") ? 0 :
+			fail(E_CONFIG, "%s: bus '%s': only virtio", key, value);
+	if (starts_with(option, "format=", &value))
+		return !strcmp(value, "raw") ? 0 :
+			fail(E_CONFIG, "%s: format '%s': only raw", key, value);
+	return fail(E_USAGE, "%s: '%s': not a disk option (bus= format= ro "
+		    "serial=); a path may hold no comma", key, option);
+}
+
+/* The index N of "PREFIXn" as it is written by us: no sign, no zeros. */
+static int parse_index(const char *key, const char *digits, unsigned count,
+		       unsigned *out)
+{
+	uint64_t n;
+
+	if (parse_u64(key, digits, &n) < 0 || n >= count ||
+	    (digits[0] == '0' && digits[1]))
+		return fail(E_CONFIG, "%s: there are %.*s0 to %.*s%u", key,
+			    (int)(digits - key), key, (int)(digits - key), key,
+			    count - 1);
+	*out = n;
+	return 0;
+}
+
+static int parse_disk(struct vmconf *vc, const char *key, const char *value)
+{
+	autofree char *copy = strdup(value);
+	char *rest = copy;
+	struct disk_conf *d;
+	unsigned i = 0;
+	int rc = parse_index(key, key + strlen("disk"), VMCONF_DISKS, &i);
+
+	if (rc < 0)
+		return rc;
+	if (!copy)
+		return no_memory(key);
+	d = &vc->disk[i];
+	rc = set_path(&d->path, key, cut(&rest, ','));
+	while (rc == 0 && rest)
+		rc = set_disk_option(d, key, cut(&rest, ','));
+	return rc;
+}
+
+/* For people and scripts; nothing in the VM. */
+static int parse_note(struct vmconf *vc, const char *key, const char *value)
+{
+	(void)vc, (void)key, (void)value;
+	return 0;
+}
+
+const struct vmconf_key vmconf_keys[] = {
+	{ "cpus", "N", "1", "virtual CPUs, 1 to 254", false, parse_cpus },
+	{ "memory", "SIZE", "512M", "guest memory, 2M to 1T", false,
+	  parse_memory },
+	{ "machine", "pv", "pv", "the kind of machine", false, parse_machine },
+	{ "kernel", "FILE", NULL, "Linux kernel, bzImage or ELF with a PVH "
+	  "entry", false, parse_kernel },
+	{ "initrd", "FILE", NULL, "initial RAM disk", false, parse_initrd },
+	{ "append", "TEXT", NULL, "kernel command line", false, parse_append },
+	{ "console", "serial|virtio", "serial", "the console's device: ttyS0 "
+	  "or hvc0", false, parse_console },
+	{ "console_log", "SIZE", "1M", "console output kept on disk, 64K to "
+	  "64M", false, parse_console_log },
+	{ "disk*", "FILE[,ro][,serial=TEXT]", NULL, "disk0 to disk15: raw file "
+	  "or block device", false, parse_disk },
+	{ "note", "TEXT", NULL, "anything, for people and scripts", true,
+	  parse_note },
+	{ 0 }
+};
+
+/* Whether KEY is NAME, or, NAME ending with '*', it with a number there. */
+static bool key_matches(const char *name, const char *key)
+{
+	size_t len = strlen(name);
+
+	if (name[len - 1] != '*')
+		return !strcmp(name, key);
+	len--;
+	return !strncmp(name, key, len) && key[len] &&
+	       key[len + strspn(key + len, "0123456789")] == '\0';
+}
+
+const struct vmconf_key *vmconf_key(const char *key)
+{
+	for (const struct vmconf_key *k = vmconf_keys; k->key; k++)
+		if (key_matches(k->key, key))
+			return k;
+	return NULL;
+}
+
+static int set_defaults(struct vmconf *vc)
+{
+	for (const struct vmconf_key *k = vmconf_keys; k->key; k++) {
+		int rc = k->dflt ? k->parse(vc, k->key, k->dflt) : 0;
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int vmconf_parse(struct vmconf *vc, const struct config *c,
+		 void (*warn)(const char *key))
+{
+	int rc = set_defaults(vc);
+
+	for (size_t i = 0; rc == 0 && i < c->n; i++) {
+		const struct config_line *l = &c->line[i];
+		const struct vmconf_key *k = l->key ? vmconf_key(l->key) : NULL;
+
+		if (k)
+			rc = k->parse(vc, l->key, l->value);
+		else if (l->key && warn)
+			warn(l->key);
+	}
+	if (rc < 0)
+		vmconf_release(vc);
+	return rc;
+}
+
+void vmconf_release(struct vmconf *vc)
+{
+	free(vc->kernel);
+	free(vc->initrd);
+	free(vc->append);
+	for (int i = 0; i < VMCONF_DISKS; i++)
+		free(vc->disk[i].path);
+	*vc = (struct vmconf){ 0 };
+}
