@@ -23,9 +23,9 @@
 
 #include "base/buf.h"
 #include "base/loop.h"
-#include "state/config.h"
 
 enum { CTL_MSG = 4096, CTL_CONNS = 64, CTL_WORDS = 16 };
+#define CTL_FOREVER UINT64_MAX
 
 /* -- the asking side (blocking) -- */
 
@@ -36,10 +36,16 @@ enum { CTL_MSG = 4096, CTL_CONNS = 64, CTL_WORDS = 16 };
 int ctl_connect(int run);
 
 /*
- * Sends REQUEST, waits up to TIMEOUT_NS for the answer. 0 with the KEY=VALUE
- * lines behind "ok" in ANSWER (may be NULL) and, FD not NULL, the descriptor
- * that came (-1: none; the caller's to close). Events that come before the answer are dropped.
- * The VM's failure becomes -(E_BASE + CODE) with its sentence;
+ * A pidfd of the process that listens, readable when it has ended and its
+ * locks are free. -errno with a sentence.
+ */
+int ctl_peer(int conn);
+
+/*
+ * Sends REQUEST, waits up to TIMEOUT_NS (CTL_FOREVER: no limit) for the
+ * answer. 0 with the KEY=VALUE lines behind "ok" in ANSWER (may be NULL) and,
+ * FD not NULL, the descriptor that came (-1: none; the caller's to close).
+ * Events that come before the answer are dropped. The VM's failure becomes -(E_BASE + CODE) with its sentence;
  * -E_STOPPED when the connection ended, -E_TIMEOUT.
  */
 int ctl_call(int conn, const char *request, struct buf *answer, int *fd,
@@ -60,9 +66,10 @@ struct ctl_server;
 struct ctl_conn;
 
 /*
- * Handles one request. Appends KEY=VALUE lines to ANSWER, may set *FD to a
- * descriptor to pass (sent, then closed). Returns 0, or a negative number
- * with a sentence, which becomes the answer.
+ * Handles one request. ARGV are the words behind the verb, at most `nargs`
+ * (more were refused), ARGV[ARGC] is NULL. Appends KEY=VALUE lines to ANSWER,
+ * may set *FD to a descriptor to pass (sent, then closed). Returns 0, or a
+ * negative number with a sentence, which becomes the answer.
  */
 struct ctl_verb {
 	const char *name;
@@ -81,6 +88,7 @@ struct ctl_conn {
 struct ctl_server {
 	struct loop *loop;
 	struct watch watch;
+	struct timer retry;	/* accepts again after descriptors ran out */
 	int fd;
 	const struct ctl_verb *verbs;	/* ends with name NULL */
 	void *ctx;
@@ -88,8 +96,10 @@ struct ctl_server {
 };
 
 /*
- * Listens on `ctl` in directory RUN, replacing a dead socket there. "watch"
- * is answered by the server itself. 0 or -errno with a sentence.
+ * Listens on `ctl` in directory RUN, replacing a dead socket there: the name
+ * appears when a connect succeeds, not before. The process that calls this is
+ * the one ctl_peer() names. "watch" is answered by the server itself.
+ * 0; -E_BUSY a live one is there; -errno with a sentence.
  */
 int ctl_listen(struct ctl_server *s, struct loop *l, int run,
 	       const struct ctl_verb *verbs, void *ctx);

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "machine/parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "state/cache.h"
+
+/* A regular file, for reading; WHAT is for the sentence. */
+static int open_file(const char *what, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0)
+		return fail_sys("%s %s", what, path);
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return fd;
+	close(fd);
+	return fail(E_CONFIG, "%s %s: not a file", what, path);
+}
+
+/* The kernel as it boots best: unpacked, where that was done before. */
+static int open_kernel(struct pv_parts *p, const struct vm *vm)
+{
+	const char *path = p->conf->kernel;
+	int unpacked;
+
+	if (!path)
+		return fail(E_CONFIG, "no kernel (vm-set %s kernel=FILE)",
+			    vm->name);
+	p->kernel = open_file("kernel", path);
+	if (p->kernel < 0)
+		return p->kernel;
+	unpacked = cache_find(vm->store, p->kernel);
+	if (unpacked >= 0) {
+		close(p->kernel);
+		p->kernel = unpacked;
+	}
+	return 0;
+}
+
+static int open_initrd(struct pv_parts *p)
+{
+	if (!p->conf->initrd)
+		return 0;
+	p->initrd = open_file("initrd", p->conf->initrd);
+	return p->initrd < 0 ? p->initrd : 0;
+}
+
+/* What the person said, and the VM's console unless that says one. */
+static int make_cmdline(struct pv_parts *p)
+{
+	const char *append = p->conf->append ? p->conf->append : "";
+	struct buf b = BUF_INIT;
+
+	if (!strstr(append, "console="))
+		buf_printf(&b, "console=%s ", p->conf->console ==
+			   CONSOLE_VIRTIO ? "hvc0" : "ttyS0");
+	buf_str(&b, append);
+	p->cmdline = buf_take(&b);
+	return p->cmdline ? 0 : fail(ENOMEM, "out of memory");
+}
+
+static int open_disks(struct pv_parts *p)
+{
+	for (int i = 0; i < VMCONF_DISKS; i++) {
+		const struct disk_conf *d = &p->conf->disk[i];
+		int rc;
+
+		if (!d->path)
+			continue;
+		rc = raw_open(&p->disk[i], d->path, d->readonly);
+		if (rc < 0)
+			return fail_in(rc, "disk%d", i);
+	}
+	return 0;
+}
+
+int parts_open(struct pv_parts *p, const struct vm *vm,
+	       const struct vmconf *conf)
+{
+	int rc;
+
+	p->conf = conf;
+	p->kernel = p->initrd = -1;
+	p->cmdline = NULL;
+	p->kvm = kvm_open();
+	if (p->kvm < 0)
+		return p->kvm;
+	rc = open_kernel(p, vm);
+	if (rc == 0)
+		rc = open_initrd(p);
+	if (rc == 0)
+		rc = make_cmdline(p);
+	return rc == 0 ? open_disks(p) : rc;
+}
+
+void parts_close(struct pv_parts *p)
+{
+	for (int i = 0; i < VMCONF_DISKS; i++)
+		block_close(take_ptr(p->disk[i]));
+	free(take_ptr(p->cmdline));
+	close_fd(&p->initrd);
+	close_fd(&p->kernel);
+	close_fd(&p->kvm);
+	p->kvm = p->kernel = p->initrd = -1;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * pv.h - the paravirtual machine: virtio devices on a PCI bus, a 16550, ACPI
+ * in hardware-reduced form, and no legacy beyond; entered at its kernel.
+ *
+ * One struct is one incarnation, from power-on or reset to the next. It is
+ * built by explicit code, in order, in pv.c, and taken down in the reverse
+ * order; nothing registers itself. What outlives it (disks, console, event
+ * loop) is the owner's, in struct pv_parts.
+ *
+ *	slot 0		host bridge
+ *	slot 1		virtio-rng
+ *	slot 2		virtio-console (hvc0), when it is the VM's console
+ *	slot 4 + N	virtio-blk, disk N
+ */
+#ifndef MACHINE_PV_H
+#define MACHINE_PV_H
+
+#include "base/loop.h"
+#include "block/block.h"
+#include "dev/doors.h"
+#include "dev/pci.h"
+#include "dev/serial.h"
+#include "dev/virtio_blk.h"
+#include "dev/virtio_console.h"
+#include "dev/virtio_pci.h"
+#include "dev/virtio_rng.h"
+#include "state/vmconf.h"
+#include "vmm/vcpu.h"
+
+enum { PV_SLOT_RNG = 1, PV_SLOT_CONSOLE = 2, PV_SLOT_DISKS = 4 };
+
+enum pv_event { PV_RESET, PV_POWEROFF, PV_CRASH };
+
+/* What a machine is built around; all borrowed. */
+struct pv_parts {
+	const struct vmconf *conf;
+	int kvm;			/* /dev/kvm */
+	int kernel, initrd;		/* descriptors; initrd -1: none */
+	char *cmdline;
+	struct block *disk[VMCONF_DISKS];	/* NULL: no such disk */
+	struct chr *console;
+	struct loop *loop;
+	/* From any thread; it may only wake the loop. */
+	void (*event)(void *owner, enum pv_event e);
+	void *owner;
+};
+
+struct pv_disk {
+	char name[8];
+	struct virtio_blk blk;
+	struct virtio_pci pci;
+};
+
+struct pv {
+	const struct pv_parts *parts;
+	struct mem mem;
+	struct kvm kvm;
+	struct bus ports, memory;
+	struct vcpus vcpus;
+	struct irq_line intx[PCI_LINES], com1, power;
+	struct pci_bus pci;
+	struct doors doors;
+	struct serial serial;
+	struct virtio_rng rng;
+	struct virtio_console console;
+	struct virtio_pci rng_pci, console_pci;
+	struct pv_disk *disk[VMCONF_DISKS];
+	unsigned built;			/* how many steps of pv.c were done */
+	struct cpu_entry entry;
+};
+
+/* Builds it, ready to start. 0 or negative with a sentence, nothing left. */
+int pv_init(struct pv *m, const struct pv_parts *parts);
+int pv_start(struct pv *m, bool paused);
+void pv_release(struct pv *m);
+
+/* Presses the power button. */
+void pv_press(struct pv *m);
+/* Whether the guest takes the button's interrupt. */
+bool pv_listens(const struct pv *m);
+
+#endif

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "machine/run.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "ctl/ctl.h"
+#include "machine/console.h"
+#include "machine/parts.h"
+#include "machine/pv.h"
+#include "machine/terminal.h"
+
+enum run_state { RUNNING, PAUSED, CRASHED, STOPPING };
+
+static const char *const state_names[] = {
+	[RUNNING] = "running", [PAUSED] = "paused", [CRASHED] = "crashed",
+	[STOPPING] = "stopping",
+};
+
+/* Bits of run.pending: a guest's event, or the end. */
+enum {
+	PENDING_RESET = 1 << PV_RESET,
+	PENDING_POWEROFF = 1 << PV_POWEROFF,
+	PENDING_CRASH = 1 << PV_CRASH,
+	PENDING_STOP = 1 << 3,
+};
+
+struct run {
+	const struct run_args *args;
+	struct loop loop;
+	struct ctl_server ctl;
+	struct console console;
+	struct terminal terminal;	/* foreground only */
+	struct pv_parts parts;
+	struct pv *machine;
+	enum run_state state;
+	bool soft_reset;	/* the next power-off starts it again */
+	uint64_t boots;
+	time_t since;
+	int bell, signals;
+	struct watch bell_watch, signal_watch;
+	uint32_t pending;	/* atomic */
+	int result;
+};
+
+static void ring(struct run *r, uint32_t bits)
+{
+	uint64_t one = 1;
+
+	__atomic_fetch_or(&r->pending, bits, __ATOMIC_SEQ_CST);
+	(void)!write(r->bell, &one, sizeof(one));
+}
+
+static void on_machine(void *owner, enum pv_event e)
+{
+	ring(owner, 1 << e);
+}
+
+static void set_state(struct run *r, enum run_state s)
+{
+	char line[32];
+
+	if (r->state == s)
+		return;
+	r->state = s;
+	snprintf(line, sizeof(line), "state=%s\n", state_names[s]);
+	ctl_notify(&r->ctl, line);
+}
+
+/* Builds and starts the machine; the console's replay begins here. */
+static int enter(struct run *r, bool paused)
+{
+	char line[32];
+	int rc;
+
+	r->machine = calloc(1, sizeof(*r->machine));
+	if (!r->machine)
+		return fail(ENOMEM, "out of memory");
+	console_new_boot(&r->console);
+	rc = pv_init(r->machine, &r->parts);
+	if (rc == 0)
+		rc = pv_start(r->machine, paused);
+	if (rc < 0)
+		return rc;
+	r->boots++;
+	snprintf(line, sizeof(line), "boot=%" PRIu64 "\n", r->boots);
+	ctl_notify(&r->ctl, line);
+	set_state(r, paused ? PAUSED : RUNNING);
+	return 0;
+}
+
+static void leave(struct run *r)
+{
+	r->console.chr.front = NULL;
+	if (r->machine)
+		pv_release(r->machine);
+	free(take_ptr(r->machine));
+}
+
+static void reset(struct run *r)
+{
+	bool paused = r->state == PAUSED;
+	int rc;
+
+	r->soft_reset = false;
+	leave(r);
+	/* what the old machine still rang for is not the new one's */
+	__atomic_fetch_and(&r->pending, PENDING_STOP, __ATOMIC_SEQ_CST);
+	rc = enter(r, paused);
+	if (rc < 0) {
+		r->result = fail_in(rc, "reset");
+		loop_stop(&r->loop);
+	}
+}
+
+static void crash(struct run *r)
+{
+	vcpus_pause(&r->machine->vcpus);
+	log_line("crashed: %s", r->machine->vcpus.crash);
+	set_state(r, CRASHED);
+	if (!r->args->foreground)
+		return;
+	r->result = fail(EIO, "%s: crashed: %s", r->args->vm->name,
+			 r->machine->vcpus.crash);
+	loop_stop(&r->loop);
+}
+
+static void on_bell(struct watch *w, uint32_t events)
+{
+	struct run *r = container_of(w, struct run, bell_watch);
+	uint32_t bits;
+	uint64_t n;
+
+	(void)events;
+	(void)!read(w->fd, &n, sizeof(n));
+	bits = __atomic_exchange_n(&r->pending, 0, __ATOMIC_SEQ_CST);
+	if (bits & PENDING_STOP ||
+	    (bits & PENDING_POWEROFF && !r->soft_reset))
+		loop_stop(&r->loop);
+	else if (bits & (PENDING_RESET | PENDING_POWEROFF))
+		reset(r);
+	else if (bits & PENDING_CRASH)
+		crash(r);
+}
+
+static void on_signal(struct watch *w, uint32_t events)
+{
+	struct run *r = container_of(w, struct run, signal_watch);
+	struct signalfd_siginfo si;
+
+	(void)events;
+	if (read(w->fd, &si, sizeof(si)) != sizeof(si))
+		return;
+	if (r->state != RUNNING || !pv_listens(r->machine)) {
+		ring(r, PENDING_STOP);
+		return;
+	}
+	pv_press(r->machine);
+	set_state(r, STOPPING);
+}
+
+/* -- requests (vm-ctl.7) -- */
+
+static int verb_status(void *ctx, int argc, char **argv, struct buf *answer,
+		       int *fd)
+{
+	struct run *r = ctx;
+	struct vcpu_exits exits = vcpus_exits(&r->machine->vcpus);
+
+	(void)argc, (void)argv, (void)fd;
+	buf_printf(answer, "state=%s\npid=%d\nsince=%lld\nboots=%" PRIu64
+		   "\ncpus=%u\nmemory=%" PRIu64 "\nlistens=%d\n",
+		   state_names[r->state], getpid(), (long long)r->since,
+		   r->boots, r->args->conf->cpus, r->args->conf->memory,
+		   pv_listens(r->machine));
+	buf_printf(answer, "exits_io=%" PRIu64 "\nexits_mmio=%" PRIu64
+		   "\nexits_other=%" PRIu64 "\n", exits.io, exits.mmio,
+		   exits.other);
+	if (r->state == CRASHED)
+		buf_printf(answer, "reason=%s\n", r->machine->vcpus.crash);
+	return 0;
+}
+
+static int verb_button(void *ctx, int argc, char **argv, struct buf *answer,
+		       int *fd)
+{
+	struct run *r = ctx;
+
+	(void)argc, (void)argv, (void)answer, (void)fd;
+	if (r->state == PAUSED || r->state == CRASHED)
+		return fail(E_BUSY, "is %s", state_names[r->state]);
+	pv_press(r->machine);
+	r->soft_reset = false;
+	set_state(r, STOPPING);
+	return 0;
+}
+
+static int verb_stop(void *ctx, int argc, char **argv, struct buf *answer,
+		     int *fd)
+{
+	(void)answer, (void)fd;
+	if (argc != 1 || strcmp(argv[0], "now"))
+		return fail(E_USAGE, "stop: 'now' is the only way");
+	ring(ctx, PENDING_STOP);
+	return 0;
+}
+
+static int verb_reset(void *ctx, int argc, char **argv, struct buf *answer,
+		      int *fd)
+{
+	struct run *r = ctx;
+
+	if (argc == 1 && !strcmp(argv[0], "hard")) {
+		ring(r, PENDING_RESET);
+		return 0;
+	}
+	if (argc != 1 || strcmp(argv[0], "soft"))
+		return fail(E_USAGE, "reset: 'hard' or 'soft'");
+	int rc = verb_button(ctx, 0, NULL, answer, fd);
+
+	r->soft_reset = rc == 0;
+	return rc;
+}
+
+static int verb_pause(void *ctx, int argc, char **argv, struct buf *answer,
+		      int *fd)
+{
+	struct run *r = ctx;
+
+	(void)argc, (void)argv, (void)answer, (void)fd;
+	if (r->state == CRASHED)
+		return fail(E_BUSY, "is crashed");
+	vcpus_pause(&r->machine->vcpus);
+	set_state(r, PAUSED);
+	return 0;
+}
+
+static int verb_resume(void *ctx, int argc, char **argv, struct buf *answer,
+		       int *fd)
+{
+	struct run *r = ctx;
+
+	(void)argc, (void)argv, (void)answer, (void)fd;
+	if (r->state == CRASHED)
+		return fail(E_BUSY, "is crashed (vm-reset starts it again)");
+	vcpus_resume(&r->machine->vcpus);
+	if (r->state == PAUSED)
+		set_state(r, RUNNING);
+	return 0;
+}
+
+static int verb_console(void *ctx, int argc, char **argv, struct buf *answer,
+			int *fd)
+{
+	struct run *r = ctx;
+
+	return console_verb(&r->console, argc, argv, answer, fd);
+}
+
+static const struct ctl_verb verbs[] = {
+	{ "status", 0, verb_status },
+	{ "button", 0, verb_button },
+	{ "stop", 1, verb_stop },
+	{ "reset", 1, verb_reset },
+	{ "pause", 0, verb_pause },
+	{ "resume", 0, verb_resume },
+	{ "console", 1, verb_console },
+	{ 0 }
+};
+
+/* -- what outlives a reset -- */
+
+static int open_parts(struct run *r)
+{
+	r->parts.loop = &r->loop;
+	r->parts.console = &r->console.chr;
+	r->parts.event = on_machine;
+	r->parts.owner = r;
+	return parts_open(&r->parts, r->args->vm, r->args->conf);
+}
+
+static int open_ctl(struct run *r)
+{
+	autoclose int dir = vm_run_dir(r->args->vm, true);
+
+	if (dir < 0)
+		return dir;
+	return ctl_listen(&r->ctl, &r->loop, dir, verbs, r);
+}
+
+/* SIGTERM and SIGINT come as bytes to the loop; before any thread is made. */
+static int open_signals(struct run *r)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	r->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	r->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r->signals < 0 || r->bell < 0)
+		return fail_sys("event loop");
+	int rc = watch_add(&r->loop, &r->signal_watch, r->signals, EPOLLIN,
+			   on_signal);
+
+	if (rc < 0)
+		return rc;
+	return watch_add(&r->loop, &r->bell_watch, r->bell, EPOLLIN, on_bell);
+}
+
+static void on_escape(void *arg)
+{
+	ring(arg, PENDING_STOP);
+}
+
+static int open_console(struct run *r)
+{
+	return console_init(&r->console, &r->loop, r->args->vm->dir,
+			    r->args->conf->console_log);
+}
+
+static void close_all(struct run *r)
+{
+	leave(r);
+	ctl_close(&r->ctl);
+	console_release(&r->console);
+	terminal_release(&r->terminal);
+	parts_close(&r->parts);
+	close_fd(&r->bell);
+	close_fd(&r->signals);
+	loop_release(&r->loop);
+}
+
+/* In this order: what can fail for a reason a person can mend comes first. */
+static int open_all(struct run *r)
+{
+	static int (*const steps[])(struct run *) = {
+		open_parts, open_signals, open_console, open_ctl,
+	};
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(steps); i++)
+		rc = steps[i](r);
+	return rc;
+}
+
+int run_vm(const struct run_args *a)
+{
+	struct run *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (!r)
+		return fail(ENOMEM, "out of memory");
+	r->args = a;
+	r->bell = r->signals = -1;
+	r->ctl.fd = -1;
+	r->since = time(NULL);
+	rc = loop_init(&r->loop);
+	if (rc < 0)
+		goto out;
+	rc = open_all(r);
+	if (rc == 0)
+		rc = enter(r, a->paused);
+	if (rc == 0 && a->foreground)
+		rc = terminal_attach(&r->terminal, &r->console, on_escape, r);
+	if (rc == 0) {
+		if (a->ready)
+			a->ready(a->ready_arg);
+		rc = loop_run(&r->loop);
+	}
+	if (rc == 0)
+		rc = r->result;
+	close_all(r);
+out:
+	free(r);
+	return rc < 0 ? fail_in(rc, "%s", a->vm->name) : 0;
+}
+
+int run_probe(void)
+{
+	return kvm_probe(NULL);
+}
