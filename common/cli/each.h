@@ -23,11 +23,17 @@
 #define CLI_EACH_H
 
 #include "base/types.h"
+#include "cli/opt.h"
+
+/* The row of -P for a command's table of options; FIELD is uint64_t. */
+#define EACH_OPT(args, field) \
+	OPT('P', "parallel", OPT_NUM, "N", args, field, \
+	    "VMs at the same time (default: the number of CPUs)")
 
 struct each {
 	bool explicit;		/* names or "-" only */
 	bool quiet;		/* print no names */
-	unsigned parallel;	/* 0: number of CPUs */
+	uint64_t parallel;	/* 0: number of CPUs */
 	/* 0, or negative with a sentence. Runs in its own process. */
 	int (*job)(const char *name, void *arg);
 	void *arg;

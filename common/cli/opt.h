@@ -25,9 +25,10 @@
  * long ones as --memory=1G or --memory 1G, and by an unambiguous prefix;
  * "--" ends options; options and operands mix. Every command also has the
  * common ones (-h --help --version --state -v --lock-wait), from one table
- * in opt.c. One main(), in main.c, does everything around run(): locale,
- * parsing, the error sentence "vm-boot: SENTENCE", flushing standard output
- * (a full disk is an error) and the exit status.
+ * in opt.c. One main(), in main.c, does everything around run(): standard
+ * descriptors, parsing, the error sentence "vm-boot: SENTENCE", standard
+ * output's end (a full disk is an error) and the exit status. The locale is
+ * never set: data is the same everywhere.
  */
 #ifndef CLI_OPT_H
 #define CLI_OPT_H
@@ -49,6 +50,7 @@ enum opt_complete {
 	COMPLETE_NONE, COMPLETE_FILE, COMPLETE_VM, COMPLETE_DIR,
 	COMPLETE_WORDS,		/* meta is the list: "serial|virtio" */
 	COMPLETE_KEY,		/* KEY=VALUE of the config */
+	COMPLETE_COLUMN,	/* of the command's table */
 };
 
 struct opt_list {
@@ -75,8 +77,11 @@ struct common_args {
 	bool verbose;
 	uint64_t lock_wait;	/* ns */
 	bool help, version;
+	bool dump;		/* --dump-options, hidden: dump.h */
 };
 extern struct common_args common;
+
+struct column;
 
 struct command {
 	const char *name;
@@ -88,6 +93,8 @@ struct command {
 	enum opt_complete complete;	/* of operands */
 	bool acts;		/* prints names of what it acted on: a reader
 				   that leaves does not stop it (main.c) */
+	const struct column *columns;	/* of its table (table.h), or NULL */
+	bool verbatim;		/* options end at the first operand */
 	/* 0, or negative with a sentence; a positive value is the exit status. */
 	int (*run)(int argc, char **argv);
 };
@@ -95,13 +102,18 @@ struct command {
 /* Defined by each command's file, once. */
 extern const struct command command;
 
+/* Ends with OPT_END. A row without help is hidden. */
+extern const struct opt common_opts[];
+
 /*
- * Parses ARGV by C's table into C->args; operands are moved to the front of
- * ARGV, their number returned. -E_USAGE with a sentence.
+ * Parses ARGV (ARGV[0] is the program) by C's table into C->args; operands
+ * are moved to the front of ARGV, followed by NULL, their number returned.
+ * Lists are allocated and live as long as the process. -E_USAGE with a
+ * sentence.
  */
 int opt_parse(const struct command *c, int argc, char **argv);
 
-/* The --help text, and one line per option for completions (see opt.c). */
+/* The --help text. */
 void opt_help(const struct command *c, struct buf *out);
 
 #endif

@@ -3,12 +3,18 @@
  * table.h - rows of values; one table of columns gives text, JSON, names,
  * sorting and filters (vm.7, OUTPUT).
  *
- *	struct column { "memory", COL_SIZE, true, "guest memory" }
+ *	static const struct column cols[] = {
+ *		{ "name", COL_TEXT, true, "its name" },
+ *		{ "memory", COL_SIZE, true, "guest memory" },
+ *		{ 0 }
+ *	};
  *
  * Text: a header in capitals and aligned columns; -H no header and tabs; -p exact
  * numbers (bytes, epoch seconds); --json one object a line, numbers as
- * numbers, absent values null; -q the first column only. Control characters
- * of a value become '?' in text and are escaped in JSON.
+ * numbers, absent values null ("-" in text); -q the first column only.
+ * Control characters of a value, and bytes that are no UTF-8, become '?' in
+ * text; in JSON the former are escaped, the latter replaced. Text sorts with
+ * numbers in it by their value (web2 before web10), absent values first.
  */
 #ifndef CLI_TABLE_H
 #define CLI_TABLE_H
@@ -51,15 +57,26 @@ struct table_args {
 	OPT('p', "exact", OPT_FLAG, NULL, args, f.exact, \
 	    "exact numbers: bytes, epoch seconds"), \
 	OPT('o', "columns", OPT_STR, "COL,...", args, f.columns, \
-	    "print these columns"), \
-	OPT('s', "sort", OPT_STR, "COL", args, f.sort, "sort up by COL"), \
+	    "print these columns", COMPLETE_COLUMN), \
+	OPT('s', "sort", OPT_STR, "COL", args, f.sort, "sort up by COL", \
+	    COMPLETE_COLUMN), \
 	OPT('S', "sort-down", OPT_STR, "COL", args, f.sort_down, \
-	    "sort down by COL"), \
+	    "sort down by COL", COMPLETE_COLUMN), \
 	OPT('f', "filter", OPT_LIST, "COL=VALUE", args, f.filter, \
-	    "only rows whose COL is VALUE (COL!=VALUE: is not)"), \
+	    "only rows whose COL is VALUE (COL!=VALUE: is not)", \
+	    COMPLETE_COLUMN), \
 	OPT('q', "quiet", OPT_FLAG, NULL, args, f.quiet, "names only"), \
 	OPT(0, "json", OPT_FLAG, NULL, args, f.json, \
 	    "one JSON object a line")
+
+enum { TABLE_COLS = 32 };
+
+/* One -f: what its cell must be, or (NOT) must not be. */
+struct table_filter {
+	int col;
+	bool not;
+	struct cell want;
+};
 
 struct table {
 	const struct column *cols;
@@ -67,14 +84,21 @@ struct table {
 	const struct table_args *args;
 	struct cell *cells;		/* nrows * ncols */
 	size_t nrows, size;
+	int show[TABLE_COLS], nshow;	/* what is printed, in order */
+	int sort;			/* by this column, -1: as they came */
+	struct table_filter *filter;
+	size_t nfilters;
 };
 
-/* Checks -o, -s, -S, -f against the columns: 0 or -E_USAGE. */
-int table_init(struct table *t, const struct column *cols, int ncols,
+/*
+ * Checks -o, -s, -S, -f against COLS, at most TABLE_COLS, ended by a NULL
+ * name: 0 or -E_USAGE.
+ */
+int table_init(struct table *t, const struct column *cols,
 	       const struct table_args *args);
 /* Whether column COL is wanted at all (shown, sorted or filtered by). */
 bool table_wants(const struct table *t, int col);
-/* A new row, all cells unset; NULL: no memory. */
+/* A new row, all cells unset, until the next call; NULL: no memory. */
 struct cell *table_row(struct table *t);
 void cell_text(struct cell *c, const char *text);
 void cell_num(struct cell *c, uint64_t num);

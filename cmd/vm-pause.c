@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vm-pause - stop the vCPUs of running virtual machines.
+ */
+#include "base/err.h"
+#include "cli/each.h"
+#include "cli/live.h"
+#include "cli/opt.h"
+
+static struct args {
+	uint64_t parallel;
+} args;
+
+static const struct opt opts[] = {
+	EACH_OPT(struct args, parallel),
+	{ 0 }
+};
+
+static int pause_one(const char *name, void *arg)
+{
+	struct live l;
+	int rc = live_open(&l, arg, name);
+
+	if (rc == 0)
+		rc = live_call(&l, "pause", NULL, NULL);
+	live_close(&l);
+	return rc;
+}
+
+static int run(int argc, char **argv)
+{
+	struct store st;
+	struct each each = {
+		.parallel = args.parallel, .job = pause_one, .arg = &st,
+	};
+	int rc = store_open(&st, common.state, false);
+
+	if (rc < 0)
+		return rc;
+	rc = each_run(&each, argc, argv);
+	store_close(&st);
+	return rc;
+}
+
+const struct command command = {
+	.name = "vm-pause",
+	.operands = "[VM...]",
+	.summary = "stop the vCPUs of running virtual machines",
+	.details = "Each VM keeps its memory and its devices; vm-resume goes on from there.\n"
+		   "A VM that is paused already is left so.",
+	.opts = opts,
+	.args = &args,
+	.complete = COMPLETE_VM,
+	.acts = true,
+	.run = run,
+};
