@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tiny.S - a guest of one page that behaves: enough of an operating system to
+ * take every step of a VM's life on any /dev/kvm, within milliseconds.
+ *
+ * Entered by PVH. It says "tiny: up" and "login: " on COM1, listens to the
+ * power button (I/O APIC pin 9 unmasked, events port polled) and powers off
+ * when it is pressed. What is typed comes back; and these keys do something:
+ *
+ *	q  power off		r  reset by port 0xcf9	k  reset by port 0x64
+ *	f  reset by port 0x92	t  triple fault		j  jump into nowhere
+ *	s  stop listening to the power button		c  count up for ever: "."
+ *	h  halt without interrupts
+ *
+ * Linked at 1 MiB, the note behind it (see the Makefile).
+ */
+#define COM1	0x3f8
+#define ACPI	0x600
+#define IOAPIC	0xfec00000
+
+	.section .note.pvh, "a", @note
+	.long	4, 4, 18		/* XEN_ELFNOTE_PHYS32_ENTRY */
+	.asciz	"Xen"
+	.long	_start
+
+	.text
+	.code32
+	.globl	_start
+_start:
+	mov	$stack_end, %esp
+	mov	$hello, %esi
+	call	print
+	mov	$0x31, %eax		/* pin 9: vector 0x31, edge, unmasked */
+	call	button
+loop:
+	mov	$COM1 + 5, %dx
+	in	%dx, %al
+	test	$1, %al
+	jnz	key
+	mov	$ACPI + 2, %dx
+	in	%dx, %al
+	test	$1, %al
+	jz	loop
+	mov	$bye, %esi
+	call	print
+off:
+	mov	$ACPI, %dx
+	mov	$0x34, %al		/* S5, SLP_EN */
+	out	%al, %dx
+	jmp	.
+
+key:
+	mov	$COM1, %dx
+	in	%dx, %al
+	out	%al, %dx
+	cmp	$'q', %al
+	je	off
+	cmp	$'r', %al
+	je	reset_cf9
+	cmp	$'k', %al
+	je	reset_kbd
+	cmp	$'f', %al
+	je	reset_fast
+	cmp	$'t', %al
+	je	fault
+	cmp	$'j', %al
+	je	nowhere
+	cmp	$'s', %al
+	je	deaf
+	cmp	$'c', %al
+	je	count
+	cmp	$'h', %al
+	jne	loop
+	cli
+	hlt
+	jmp	.
+
+reset_cf9:
+	mov	$0xcf9, %dx
+	mov	$6, %al
+	out	%al, %dx
+	jmp	.
+reset_kbd:
+	mov	$0xfe, %al
+	out	%al, $0x64
+	jmp	.
+reset_fast:
+	in	$0x92, %al
+	or	$1, %al
+	out	%al, $0x92
+	jmp	.
+fault:
+	lidt	no_idt
+	int3
+nowhere:
+	mov	$0xd0000000, %eax
+	jmp	*%eax
+deaf:
+	mov	$0x10031, %eax		/* masked */
+	call	button
+	jmp	loop
+count:
+	mov	$COM1, %dx
+	mov	$'.', %al
+	out	%al, %dx
+	mov	$2000, %ecx
+1:	dec	%ecx
+	jnz	1b
+	jmp	count
+
+/* Low half of pin 9's redirection entry = EAX. */
+button:
+	mov	$IOAPIC, %ebx
+	movl	$0x10 + 2 * 9, (%ebx)
+	mov	%eax, 0x10(%ebx)
+	ret
+
+/* The string at ESI. */
+print:
+	mov	$COM1, %dx
+1:	lodsb
+	test	%al, %al
+	jz	2f
+	out	%al, %dx
+	jmp	1b
+2:	ret
+
+hello:	.asciz	"tiny: up\r\nlogin: "
+bye:	.asciz	"\r\ntiny: button\r\n"
+	.balign	8
+no_idt:	.word	0
+	.long	0
+	.balign	16
+	.space	256
+stack_end:
