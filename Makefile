@@ -1,64 +1,102 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# make              all commands, in build/
-# make check        sets up, builds, lints, tests (at most 10 minutes)
-# make demo         shows the main job with a real guest
-# make help         the other targets
+# make              every command, into build/
+# make demo         show the main job with a stock Debian (sets up what it needs)
+# make check        set up, build, lint and test (check-long: every kernel and size)
+# make bench        print how fast it is, beside others
+# make fuzz         every fuzzer for FUZZ_S seconds
+# make install      PREFIX=/usr/local, DESTDIR=; uninstall
 #
-# Files are found by where they are: cmd/NAME.c is the command NAME, all of
-# common/ one library, tests/unit/NAME.c and tests/dev/NAME.c one program
-# each. O=DIR builds elsewhere, SAN=address,undefined with sanitizers, CC=clang.
+# Files are found by where they are: cmd/NAME.c is the command NAME, common/
+# is one library, each C file in a folder of tests/ one program.
+# CC=clang, SAN=address,undefined, WERROR=1, O=DIR (build into DIR), V=1 (show).
 
 VERSION := 0.1
 PREFIX ?= /usr/local
-SAN ?=
-O ?= build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)),/clang)
+FUZZ_S ?= 60
 comma := ,
+O ?= build$(if $(filter clang%,$(CC)),/clang)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+$(if $(V),,.SILENT:)
 
 CFLAGS ?= -O2 -g
 std := -std=gnu17 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Icommon
 warn := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
-	-Wpointer-arith -Wwrite-strings -Wvla -Wundef -Werror=implicit \
+	-Wpointer-arith -Wwrite-strings -Wvla -Wundef \
 	-Wno-missing-field-initializers $(if $(WERROR),-Werror)
-# Where Debian 12's gcc and clang agree; sanitizers bring their own.
-hard := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer \
-	-fno-sanitize-recover=undefined,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 \
-	-fstack-protector-strong -fstack-clash-protection -fcf-protection \
-	-ftrivial-auto-var-init=zero) -fPIE
-ALL_CFLAGS = $(std) $(warn) $(hard) -pthread -MMD -MP $(CFLAGS)
-# One static binary starts in a fraction of the time a dynamic one needs; what
-# unpacks archives cannot be one.
-link = $(if $(SAN),-fsanitize=$(SAN) -pie,$(if $(LIBS_$(@F)),-pie,-static-pie)) \
-	-Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed -pthread $(LDFLAGS)
+# Sanitizers and hardening look for the same mistakes in different ways.
+hard := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,\
+	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong \
+	-fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero)
+all_cflags = $(std) $(warn) $(hard) -fPIE -pthread $(CFLAGS)
+# A static binary starts in a fraction of a dynamic one's time; libarchive,
+# which stands on many libraries, is not to be had so.
+kind = $(if $(or $(SAN),$(findstring -larchive,$(LIBS_$(@F)))),-pie,-static-pie)
+all_ldflags = $(kind) -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 LIBS_vm-create := -larchive
 LIBS_vm-set := -larchive
 
 cmds := $(patsubst cmd/%.c,%,$(wildcard cmd/*.c))
-lib_src := $(sort $(wildcard common/*/*.c))
-units := $(patsubst tests/%.c,%,$(wildcard tests/unit/*.c tests/dev/*.c))
+lib := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard common/*/*.c)))
+programs = $(patsubst %.c,$(O)/%,$(wildcard tests/$(1)/*.c))
+tests := $(foreach d,unit dev kvm cli crash bench,$(call programs,$(d)))
+guests := $(patsubst %.S,$(O)/%,$(wildcard tests/guest/*.S))
 
-.DEFAULT_GOAL := all
-.PHONY: all
+.PHONY: all demo check check-long lint bench fuzz completions install uninstall clean show-O
 all: $(cmds:%=$(O)/%)
+show-O: ; echo $(O)
 
 $(O)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
-# T: names only, so that two files of one name do not overwrite each other.
-$(O)/libvm.a: $(lib_src:%.c=$(O)/%.o)
-	@rm -f $@
-	$(AR) rcsT $@ $^
+	mkdir -p $(@D); echo "  CC    $<"
+	$(CC) $(all_cflags) -MMD -MP -c -o $@ $<
+# T: names only; objects of one name would overwrite each other in an archive.
+$(O)/libvm.a: $(lib)
+	rm -f $@; $(AR) rcsT $@ $^
 $(cmds:%=$(O)/%): $(O)/%: $(O)/cmd/%.o $(O)/libvm.a
-	$(CC) $(ALL_CFLAGS) $(link) -o $@ $^ -ljansson $(LIBS_$(@F))
-$(units:%=$(O)/tests/%): $(O)/tests/%: $(O)/tests/%.o $(O)/libvm.a
-	$(CC) $(ALL_CFLAGS) $(if $(SAN),-fsanitize=$(SAN)) -pie -o $@ $^ -ljansson -larchive
+	echo "  LINK  $@"
+	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -ljansson $(LIBS_$(@F))
+$(tests): LIBS_$(@F) := -larchive
+$(tests): kind := -pie
+$(tests): $(O)/%: $(O)/%.o $(O)/libvm.a
+	echo "  LINK  $@"
+	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -ljansson -larchive
+# Guests of a page: a kernel with a PVH note and nothing else.
+$(O)/tests/guest/%: tests/guest/%.S
+	mkdir -p $(@D); echo "  GUEST $@"
+	$(CC) -nostdlib -static -no-pie -o $@ $< -Wl,-N,-Ttext=0x100000 \
+		-Wl,--section-start=.note.pvh=0x110000,--build-id=none,--no-warn-rwx-segments
+programs-%: $(guests) ; $(MAKE) --no-print-directory $(call programs,$*)
 .SECONDARY:
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 
-.PHONY: unit
-unit: $(units:%=$(O)/tests/%)
-	prove -j2 -e '' $^
+demo: ; tests/setup && tests/demo
+check: ; tests/setup && tests/check
+check-long: ; tests/setup && tests/check guest-long
+lint: ; tests/lint/run
+bench: ; tests/setup && tests/bench/run
+completions: all ; O=$(O) tests/lint/completions --update
 
-.PHONY: clean
-clean:
-	rm -rf build
+fuzzers := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/*.c))
+$(O)/fuzz/%: tests/fuzz/%.c $(wildcard common/*/*.[ch])
+	mkdir -p $(@D); echo "  FUZZ  $@"
+	clang $(std) -g -O1 -fsanitize=fuzzer,address,undefined -pthread -o $@ $< \
+		$(wildcard common/*/*.c) -ljansson -larchive
+fuzz: $(fuzzers)
+	for f in $^; do $$f -max_total_time=$(FUZZ_S) -timeout=10 || exit 1; done
+
+dest := $(DESTDIR)$(PREFIX)
+share := $(dest)/share
+install: all
+	install -d $(dest)/bin $(share)/man/man1 $(share)/man/man5 $(share)/man/man7 \
+		$(share)/bash-completion/completions $(share)/zsh/site-functions \
+		$(share)/fish/vendor_completions.d
+	install $(cmds:%=$(O)/%) $(dest)/bin
+	for n in 1 5 7; do install -m 644 man/*.$$n $(share)/man/man$$n; done
+	for c in $(cmds); do install -m 644 completions/vm.bash \
+		$(share)/bash-completion/completions/$$c; done
+	install -m 644 completions/_vm $(share)/zsh/site-functions
+	install -m 644 completions/vm.fish $(share)/fish/vendor_completions.d
+uninstall:
+	rm -f $(cmds:%=$(dest)/bin/%) $(cmds:%=$(share)/bash-completion/completions/%) \
+		$(foreach m,$(notdir $(wildcard man/*)),$(share)/man/man*/$(m)) \
+		$(share)/zsh/site-functions/_vm $(share)/fish/vendor_completions.d/vm.fish
+clean: ; rm -rf build
