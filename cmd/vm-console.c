@@ -420,7 +420,7 @@ static int open_session(struct session *s)
 	return tty_raw(STDIN_FILENO);
 }
 
-static int run_session(const struct store *st, const char *name)
+static int run_session(struct store *st, const char *name)
 {
 	struct session s = { .out = -1, .in = -1 };
 	int rc = live_open(&s.live, st, name);
@@ -453,7 +453,7 @@ static int print_boot(struct session *s)
 }
 
 /* Of a VM that does not run, or does not answer, the files tell. */
-static int run_log(const struct store *st, const char *name)
+static int run_log(struct store *st, const char *name)
 {
 	struct session s = { .out = -1, .in = -1 };
 	int rc = live_open(&s.live, st, name);

@@ -27,7 +27,8 @@ static const uint64_t answer_ns = 500000000, hurry_ns = 20000000;
 static const uint64_t patience_ns = 2000000000;
 
 enum {
-	NAME, STATE, CPUS, MEMORY, DISK, UPTIME, PID, SINCE, CREATED, MACHINE,
+	NAME, STATE, CPUS, MEMORY, DISK, UPTIME, PID, SINCE, BOOTS,
+	EXITS, CREATED, MACHINE,
 	KERNEL, INITRD, APPEND, CONSOLE, NOTE, NCOLS
 };
 
@@ -40,6 +41,8 @@ static const struct column cols[] = {
 	[UPTIME] = { "uptime", COL_AGE, true, "how long it runs" },
 	[PID] = { "pid", COL_NUM, false, "the process that runs it" },
 	[SINCE] = { "since", COL_TIME, false, "when it was started" },
+	[BOOTS] = { "boots", COL_NUM, false, "how often it was entered since" },
+	[EXITS] = { "exits", COL_NUM, false, "how often it left KVM for us" },
 	[CREATED] = { "created", COL_TIME, false, "when it was made" },
 	[MACHINE] = { "machine", COL_TEXT, false, "kind of machine" },
 	[KERNEL] = { "kernel", COL_TEXT, false, "kernel started" },
@@ -134,6 +137,8 @@ static int add_live(struct list *l, const struct vm *vm, struct cell *row)
 		cell_text(&row[STATE], state);
 	set_num(&row[PID], answer.data, "pid");
 	set_num(&row[SINCE], answer.data, "since");
+	set_num(&row[BOOTS], answer.data, "boots");
+	set_num(&row[EXITS], answer.data, "exits");
 	if (row[SINCE].set)
 		cell_num(&row[UPTIME], now - min_u64(now, row[SINCE].num));
 	return 0;
@@ -307,7 +312,7 @@ static bool wants_any(const struct table *t, const int *col, size_t n)
 
 static int run(int argc, char **argv)
 {
-	static const int live[] = { STATE, UPTIME, PID, SINCE };
+	static const int live[] = { STATE, UPTIME, PID, SINCE, BOOTS, EXITS };
 	static const int config[] = {
 		STATE, CPUS, MEMORY, DISK, MACHINE, KERNEL, INITRD, APPEND,
 		CONSOLE, NOTE,

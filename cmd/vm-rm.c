@@ -78,7 +78,7 @@ static int check_free(const struct vm *vm)
 
 static int remove_one(const char *name, void *arg)
 {
-	const struct store *st = arg;
+	struct store *st = arg;
 	struct vm vm;
 	int rc = vm_open(&vm, st, name);
 

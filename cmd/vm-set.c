@@ -221,7 +221,7 @@ static int secure(struct vm *vm)
 
 static int set_one(const char *name, void *arg)
 {
-	const struct task *t = arg;
+	struct task *t = arg;
 	struct vm vm;
 	int rc = vm_open(&vm, &t->store, name);
 

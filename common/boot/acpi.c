@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "boot/acpi.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -49,7 +50,7 @@ struct acpi_header {
 	char creator[4];
 	le32 creator_revision;
 } __attribute__((packed));
-_Static_assert(sizeof(struct acpi_header) == 36, "");
+static_assert(sizeof(struct acpi_header) == 36, "5.2.6");
 
 /* 5.2.5.3 */
 struct acpi_rsdp {
@@ -61,7 +62,7 @@ struct acpi_rsdp {
 	le64 xsdt;
 	uint8_t checksum_all, reserved[3];
 } __attribute__((packed));
-_Static_assert(sizeof(struct acpi_rsdp) == 36, "");
+static_assert(sizeof(struct acpi_rsdp) == 36, "5.2.5.3");
 
 /* 5.2.3.2 */
 struct acpi_register {
@@ -88,29 +89,29 @@ struct acpi_fadt {
 	struct acpi_register sleep_control, sleep_status;
 	char hypervisor[8];
 } __attribute__((packed));
-_Static_assert(sizeof(struct acpi_fadt) == 276, "");
-_Static_assert(offsetof(struct acpi_fadt, boot_flags) == 109, "");
-_Static_assert(offsetof(struct acpi_fadt, reset) == 116, "");
-_Static_assert(offsetof(struct acpi_fadt, sleep_control) == 244, "");
+static_assert(sizeof(struct acpi_fadt) == 276 &&
+	      offsetof(struct acpi_fadt, boot_flags) == 109 &&
+	      offsetof(struct acpi_fadt, reset) == 116 &&
+	      offsetof(struct acpi_fadt, sleep_control) == 244, "5.2.9");
 
 struct madt_lapic {
 	uint8_t type, length, uid, id;
 	le32 flags;
 };
-_Static_assert(sizeof(struct madt_lapic) == 8, "");
+static_assert(sizeof(struct madt_lapic) == 8, "5.2.12.2");
 
 struct madt_ioapic {
 	uint8_t type, length, id, reserved;
 	le32 addr, gsi_base;
 };
-_Static_assert(sizeof(struct madt_ioapic) == 12, "");
+static_assert(sizeof(struct madt_ioapic) == 12, "5.2.12.3");
 
 struct madt_nmi {
 	uint8_t type, length, uid;
 	le16 flags;
 	uint8_t lint;
 } __attribute__((packed));
-_Static_assert(sizeof(struct madt_nmi) == 6, "");
+static_assert(sizeof(struct madt_nmi) == 6, "5.2.12.7");
 
 struct acpi_madt {
 	struct acpi_header h;
@@ -129,7 +130,7 @@ struct acpi_mcfg {
 	uint8_t first_bus, last_bus;
 	uint8_t reserved2[4];
 } __attribute__((packed));
-_Static_assert(sizeof(struct acpi_mcfg) == 60, "");
+static_assert(sizeof(struct acpi_mcfg) == 60, "PCI Firmware 3.3, 4.1.2");
 
 enum { XSDT_TABLES = 3 };
 struct acpi_xsdt {

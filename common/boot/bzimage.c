@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "boot/bzimage.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -15,7 +16,6 @@ enum {
 	SECTOR = 512,
 	SECTS_DEFAULT = 4,	/* what setup_sects == 0 means */
 	BOOT_FLAG = 0xaa55,
-	VERSION_PAYLOAD = 0x208,
 	VERSION_ENTRY_64 = 0x20c,
 	XLF_KERNEL_64 = 1 << 0,
 	ENTRY_64 = 0x200,	/* from the start of the code */
@@ -49,16 +49,15 @@ struct setup_header {
 	le64 setup_data, pref_address;
 	le32 init_size, handover_offset, kernel_info_offset;
 } __attribute__((packed));
-_Static_assert(offsetof(struct setup_header, version) == 0x206 - SETUP_AT, "");
-_Static_assert(offsetof(struct setup_header, payload_offset) ==
-	       0x248 - SETUP_AT, "");
-_Static_assert(sizeof(struct setup_header) == 0x26c - SETUP_AT, "");
+static_assert(offsetof(struct setup_header, version) == 0x206 - SETUP_AT &&
+	      offsetof(struct setup_header, pref_address) == 0x258 - SETUP_AT &&
+	      sizeof(struct setup_header) == 0x26c - SETUP_AT, "boot.rst");
 
 struct e820_entry {
 	le64 addr, size;
 	le32 type;
 } __attribute__((packed));
-_Static_assert(sizeof(struct e820_entry) == 20, "");
+static_assert(sizeof(struct e820_entry) == 20, "zero-page.rst");
 
 /* zero-page.rst: what we fill in. */
 struct zero_page {
@@ -75,8 +74,8 @@ struct zero_page {
 	struct e820_entry e820[E820_MAX];
 	uint8_t pad5[PAGE - 0x2d0 - E820_MAX * sizeof(struct e820_entry)];
 } __attribute__((packed));
-_Static_assert(offsetof(struct zero_page, e820) == 0x2d0, "");
-_Static_assert(sizeof(struct zero_page) == PAGE, "");
+static_assert(offsetof(struct zero_page, e820) == 0x2d0 &&
+	      sizeof(struct zero_page) == PAGE, "zero-page.rst");
 
 /* The header into H, zero beyond its own end. Whether it is a bzImage's. */
 static bool read_setup(int fd, uint64_t file_bytes, struct setup_header *h)
@@ -239,18 +238,4 @@ int bzimage_prepare(const struct mem *m, const struct bzimage *b,
 	if (rc == 0)
 		rc = write_gdt(m, entry);
 	return rc;
-}
-
-int bzimage_payload(int fd, uint64_t file_bytes, uint64_t *off, uint64_t *len)
-{
-	struct setup_header h;
-	uint64_t code;
-
-	if (!read_setup(fd, file_bytes, &h) ||
-	    get_le16(h.version) < VERSION_PAYLOAD)
-		return 0;
-	code = code_offset(&h);
-	*off = code + get_le32(h.payload_offset);
-	*len = get_le32(h.payload_length);
-	return *len && in_range(*off, *len, file_bytes);
 }

@@ -42,11 +42,4 @@ int bzimage_load(const struct mem *m, int fd, uint64_t file_bytes,
 int bzimage_prepare(const struct mem *m, const struct bzimage *b,
 		    const struct bzimage_params *p, struct cpu_entry *entry);
 
-/*
- * Where in the bzImage FD, of FILE_BYTES, the compressed vmlinux lies. 1: *OFF
- * and *LEN are set and within the file; 0: it does not say (no bzImage, or of a
- * boot protocol before 2.08), or lies.
- */
-int bzimage_payload(int fd, uint64_t file_bytes, uint64_t *off, uint64_t *len);
-
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "boot/elf.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -29,18 +30,18 @@ struct elf_header {
 	le32 flags;
 	le16 ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
 };
-_Static_assert(sizeof(struct elf_header) == 64, "");
+static_assert(sizeof(struct elf_header) == 64, "ELF-64, Ehdr");
 
 struct elf_segment {
 	le32 type, flags;
 	le64 offset, vaddr, paddr, filesz, memsz, align;
 };
-_Static_assert(sizeof(struct elf_segment) == 56, "");
+static_assert(sizeof(struct elf_segment) == 56, "ELF-64, Phdr");
 
 struct elf_note {
 	le32 namesz, descsz, type;
 };
-_Static_assert(sizeof(struct elf_note) == 12, "");
+static_assert(sizeof(struct elf_note) == 12, "ELF, Nhdr");
 
 struct elf_file {
 	const struct mem *mem;

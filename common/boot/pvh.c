@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "boot/pvh.h"
 
+#include <assert.h>
+
 #include "boot/layout.h"
 #include "boot/memmap.h"
 
@@ -11,18 +13,18 @@ struct start_info {
 	le64 modlist, cmdline, rsdp, memmap;
 	le32 memmap_entries, reserved;
 };
-_Static_assert(sizeof(struct start_info) == 56, "");
+static_assert(sizeof(struct start_info) == 56, "start_info.h");
 
 struct start_module {
 	le64 addr, size, cmdline, reserved;
 };
-_Static_assert(sizeof(struct start_module) == 32, "");
+static_assert(sizeof(struct start_module) == 32, "start_info.h");
 
 struct start_memmap {
 	le64 addr, size;
 	le32 type, reserved;
 };
-_Static_assert(sizeof(struct start_memmap) == 24, "");
+static_assert(sizeof(struct start_memmap) == 24, "start_info.h");
 
 /* All of it, as it lies at PV_START_INFO. */
 struct start_block {
@@ -30,7 +32,8 @@ struct start_block {
 	struct start_module initrd;
 	struct start_memmap map[MEMMAP_MAX];
 };
-_Static_assert(sizeof(struct start_block) <= PV_ZERO_PAGE - PV_START_INFO, "");
+static_assert(sizeof(struct start_block) <= PV_ZERO_PAGE - PV_START_INFO,
+	      "it does not reach what lies behind");
 
 int pvh_prepare(const struct mem *m, const struct pvh_params *p,
 		struct cpu_entry *entry)

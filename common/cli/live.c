@@ -33,7 +33,7 @@ int live_connect(struct live *l)
 	return 0;
 }
 
-int live_open(struct live *l, const struct store *st, const char *name)
+int live_open(struct live *l, struct store *st, const char *name)
 {
 	int rc;
 

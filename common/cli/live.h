@@ -36,7 +36,7 @@ struct live {
  * Opens VM NAME and connects to its process. 0; -E_STOPPED "web1: not
  * running", L then holds the record alone; on other failures nothing.
  */
-int live_open(struct live *l, const struct store *st, const char *name);
+int live_open(struct live *l, struct store *st, const char *name);
 /* Idempotent. */
 void live_close(struct live *l);
 /* Connects (again). 0 or -E_STOPPED. */

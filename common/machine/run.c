@@ -182,9 +182,9 @@ static int verb_status(void *ctx, int argc, char **argv, struct buf *answer,
 		   state_names[r->state], getpid(), (long long)r->since,
 		   r->boots, r->args->conf->cpus, r->args->conf->memory,
 		   pv_listens(r->machine));
-	buf_printf(answer, "exits_io=%" PRIu64 "\nexits_mmio=%" PRIu64
-		   "\nexits_other=%" PRIu64 "\n", exits.io, exits.mmio,
-		   exits.other);
+	buf_printf(answer, "exits=%" PRIu64 "\nexits_io=%" PRIu64
+		   "\nexits_mmio=%" PRIu64 "\n",
+		   exits.io + exits.mmio + exits.other, exits.io, exits.mmio);
 	if (r->state == CRASHED)
 		buf_printf(answer, "reason=%s\n", r->machine->vcpus.crash);
 	return 0;

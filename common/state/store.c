@@ -173,6 +173,14 @@ static int open_dirs(struct store *st, bool create)
 	return st->vms == -ENOENT && !create ? 0 : st->vms;
 }
 
+/* What is not there is -1, whatever said so. */
+static int settle(struct store *st, int rc)
+{
+	st->fd = st->fd < 0 ? -1 : st->fd;
+	st->vms = st->vms < 0 ? -1 : st->vms;
+	return rc < 0 ? rc : 0;
+}
+
 int store_open(struct store *st, const char *path, bool create)
 {
 	int rc;
@@ -181,14 +189,20 @@ int store_open(struct store *st, const char *path, bool create)
 	rc = choose_path(path, &st->path);
 	if (rc == 0)
 		rc = open_dirs(st, create);
-	if (rc < 0) {
+	if (rc < 0)
 		store_close(st);
-		return rc;
-	}
-	/* what is not there is -1, whatever said so */
-	st->fd = st->fd < 0 ? -1 : st->fd;
-	st->vms = st->vms < 0 ? -1 : st->vms;
-	return 0;
+	return settle(st, rc);
+}
+
+int store_again(struct store *st)
+{
+	int rc;
+
+	if (st->vms >= 0)
+		return 0;
+	close_fd(&st->fd);
+	rc = open_dirs(st, false);
+	return settle(st, rc);
 }
 
 void store_close(struct store *st)

@@ -43,6 +43,12 @@ struct store {
  * state directory; -errno (EACCES, EROFS ...) with a sentence.
  */
 int store_open(struct store *st, const char *path, bool create);
+/*
+ * Looks again for a directory that was not there: in a pipe, the first VM of
+ * all may be made while its reader already waits for the name. 0 also when it
+ * still is not; else as store_open().
+ */
+int store_again(struct store *st);
 void store_close(struct store *st);
 
 /*

@@ -30,11 +30,13 @@ static int no_such_vm(const char *name)
 
 /* -- a VM that is there -- */
 
-int vm_open(struct vm *vm, const struct store *st, const char *name)
+int vm_open(struct vm *vm, struct store *st, const char *name)
 {
 	int rc = name_check("VM", name);
 
 	*vm = (struct vm){ .store = st, .dir = -1, .lock = -1 };
+	if (rc == 0)
+		rc = store_again(st);
 	if (rc < 0)
 		return rc;
 	if (st->vms < 0)

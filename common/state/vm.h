@@ -34,8 +34,11 @@ struct vm {
 	int lock;	/* descriptor holding the lock, -1: not held */
 };
 
-/* 0; -E_USAGE bad name; -E_NOENT "web1: no such VM"; -errno. */
-int vm_open(struct vm *vm, const struct store *st, const char *name);
+/*
+ * 0; -E_USAGE bad name; -E_NOENT "web1: no such VM"; -E_CONFIG "web1: not a
+ * directory" (a link, a file); -errno.
+ */
+int vm_open(struct vm *vm, struct store *st, const char *name);
 void vm_close(struct vm *vm);	/* frees the lock too if it is the last fd */
 
 /*

@@ -322,8 +322,6 @@ static bool can_trace(void)
 
 	kill_tracee(&t);
 	close(t.acks);
-	if (!ok)
-		printf("# skipped: nothing can be traced here\n");
 	return ok;
 }
 
@@ -332,16 +330,16 @@ TEST(killed_before_any_system_call_it_leaves_a_good_state)
 	int ended = 0, n = 0;
 
 	make_scratch();
-	if (can_trace()) {
-		while (!ended) {
-			OK(++n < CALLS_MAX);
-			remove_tree(AT_FDCWD, "s");
-			ended = kill_before(n);
-			OK(ended >= 0);
-		}
-		printf("# %d system calls\n", n - 1);
-		OK(n > 100);
+	if (!can_trace())
+		SKIP("nothing can be traced here");
+	while (!ended) {
+		OK(++n < CALLS_MAX);
+		remove_tree(AT_FDCWD, "s");
+		ended = kill_before(n);
+		OK(ended >= 0);
 	}
+	printf("# %d system calls\n", n - 1);
+	OK(n > 100);
 	scratch_remove(dir);
 }
 
@@ -516,14 +514,15 @@ TEST(what_gets_its_name_or_is_acknowledged_was_synced)
 	bool ok;
 
 	make_scratch();
-	if (can_trace()) {
-		remove_tree(AT_FDCWD, "s");
-		ndirty = 0;
-		OK(trace(&t, job));
-		ok = is_always_durable(&t);
-		kill_tracee(&t);
-		EQ(last_ack(t.acks), ok ? (int)ARRAY_SIZE(steps) - 1 : -1);
-	}
+	if (!can_trace())
+		SKIP("nothing can be traced here");
+	remove_tree(AT_FDCWD, "s");
+	ndirty = 0;
+	OK(trace(&t, job));
+	ok = is_always_durable(&t);
+	kill_tracee(&t);
+	OK(ok);
+	EQ(last_ack(t.acks), ARRAY_SIZE(steps) - 1);
 	scratch_remove(dir);
 }
 

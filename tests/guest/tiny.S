@@ -91,7 +91,7 @@ reset_fast:
 	jmp	.
 fault:
 	lidt	no_idt
-	int3
+	ud2
 nowhere:
 	mov	$0xd0000000, %eax
 	jmp	*%eax

@@ -10,7 +10,6 @@
 
 #include "base/err.h"
 #include "boot/acpi.h"
-#include "boot/bzimage.h"
 #include "boot/kernel.h"
 #include "boot/layout.h"
 #include "boot/memmap.h"
@@ -306,8 +305,6 @@ static void make_bzimage(uint8_t f[BZ_SIZE])
 	put(f + 0x230, 0x200000, 4);		/* kernel_alignment */
 	put(f + 0x236, 1, 2);			/* xloadflags */
 	put(f + 0x238, 255, 4);			/* cmdline_size */
-	put(f + 0x248, 0x80, 4);		/* payload */
-	put(f + 0x24c, 0x100, 4);
 	put(f + 0x258, KERNEL, 8);		/* pref_address */
 	put(f + 0x260, 0x100000, 4);		/* init_size */
 	memset(f + BZ_CODE, 'C', 0x400);
@@ -403,24 +400,6 @@ TEST(bzimage_with_any_byte_changed_does_no_harm)
 			OK(boot(f, sizeof(f)) <= 0);
 			f[i] ^= xor[x];
 		}
-}
-
-TEST(payload_of_a_bzimage_is_found_within_the_file)
-{
-	uint8_t f[BZ_SIZE];
-	uint64_t off, len;
-	int fd;
-
-	make_bzimage(f);
-	fd = file_of(f, sizeof(f));
-	EQ(bzimage_payload(fd, sizeof(f), &off, &len), 1);
-	EQ(off, BZ_CODE + 0x80);
-	EQ(len, 0x100);
-	EQ(bzimage_payload(fd, BZ_CODE + 0x17f, &off, &len), 0);
-	put(f + 0x24c, UINT32_MAX, 4);
-	EQ(pwrite(fd, f, sizeof(f), 0), sizeof(f));
-	EQ(bzimage_payload(fd, sizeof(f), &off, &len), 0);
-	close(fd);
 }
 
 TEST(what_is_no_kernel_is_said_so)
@@ -645,7 +624,6 @@ TESTS(T(elf_is_loaded_and_entered_by_its_note),
       T(bzimage_that_lies_is_refused_in_words),
       T(bzimage_cut_anywhere_is_refused),
       T(bzimage_with_any_byte_changed_does_no_harm),
-      T(payload_of_a_bzimage_is_found_within_the_file),
       T(what_is_no_kernel_is_said_so),
       T(initrd_lies_at_the_top_of_low_ram),
       T(initrd_that_does_not_fit_says_what_it_needs),

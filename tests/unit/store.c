@@ -37,6 +37,26 @@ TEST(a_missing_state_is_an_empty_one)
 	scratch_remove(dir);
 }
 
+TEST(a_state_made_meanwhile_is_seen_when_looked_for_again)
+{
+	struct store st;
+
+	scratch_make(dir);
+	EQ(store_open(&st, "s", false), 0);
+	EQ(store_again(&st), 0);
+	EQ(st.vms, -1);
+	OK(opens("s", true));
+	EQ(store_again(&st), 0);
+	OK(st.fd >= 0 && st.vms >= 0);
+	EQ(store_again(&st), 0);
+	store_close(&st);
+	EQ(store_open(&st, "t", false), 0);
+	OK(opens("t", true) && put("t/format", "7\n"));
+	EQ(store_again(&st), -E_CONFIG);
+	store_close(&st);
+	scratch_remove(dir);
+}
+
 TEST(a_state_is_made_with_its_format)
 {
 	struct buf b = BUF_INIT;
@@ -191,7 +211,9 @@ TEST(each_state_has_a_run_directory_of_its_own)
 	scratch_remove(dir);
 }
 
-TESTS(T(a_missing_state_is_an_empty_one), T(a_state_is_made_with_its_format),
+TESTS(T(a_missing_state_is_an_empty_one),
+      T(a_state_made_meanwhile_is_seen_when_looked_for_again),
+      T(a_state_is_made_with_its_format),
       T(what_a_killed_maker_left_is_finished),
       T(other_directories_are_left_alone),
       T(a_newer_format_is_refused_by_readers_and_writers),
