@@ -26,7 +26,8 @@ warn := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 # Sanitizers and hardening look for the same mistakes in different ways.
 hard := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,\
 	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong \
-	-fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero)
+	-fstack-clash-protection -fcf-protection \
+	-ftrivial-auto-var-init=$(if $(findstring clang,$(CC)),pattern,zero))
 all_cflags = $(std) $(warn) $(hard) -fPIE -pthread $(CFLAGS)
 # A static binary starts in a fraction of a dynamic one's time; libarchive,
 # which stands on many libraries, is not to be had so.
@@ -39,7 +40,7 @@ cmds := $(patsubst cmd/%.c,%,$(wildcard cmd/*.c))
 lib := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard common/*/*.c)))
 programs = $(patsubst %.c,$(O)/%,$(wildcard tests/$(1)/*.c))
 tests := $(foreach d,unit dev kvm cli crash bench,$(call programs,$(d)))
-guests := $(patsubst %.S,$(O)/%,$(wildcard tests/guest/*.S))
+guests := $(basename $(addprefix $(O)/,$(wildcard tests/guest/*.[Sc])))
 
 .PHONY: all demo check check-long lint bench fuzz completions install uninstall clean show-O
 all: $(cmds:%=$(O)/%)
@@ -59,11 +60,18 @@ $(tests): kind := -pie
 $(tests): $(O)/%: $(O)/%.o $(O)/libvm.a
 	echo "  LINK  $@"
 	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -ljansson -larchive
-# Guests of a page: a kernel with a PVH note and nothing else.
+# Guests of a page: a kernel with a PVH note and nothing else. In C they are
+# 32-bit code, which is how PVH enters, put into the 64-bit file a kernel is.
+guest_ld := -nostdlib -static -Wl,-N,-Ttext=0x100000 \
+	-Wl,--section-start=.note.pvh=0x110000,--build-id=none,--no-warn-rwx-segments
 $(O)/tests/guest/%: tests/guest/%.S
 	mkdir -p $(@D); echo "  GUEST $@"
-	$(CC) -nostdlib -static -no-pie -o $@ $< -Wl,-N,-Ttext=0x100000 \
-		-Wl,--section-start=.note.pvh=0x110000,--build-id=none,--no-warn-rwx-segments
+	$(CC) -o $@ $< $(guest_ld)
+$(O)/tests/guest/%: tests/guest/%.c $(wildcard tests/guest/*.h)
+	mkdir -p $(@D); echo "  GUEST $@"
+	$(CC) -m32 -std=gnu17 $(warn) -O1 -ffreestanding -fno-pie -mgeneral-regs-only \
+		-fno-stack-protector -fcf-protection=none -o $@.32 $< $(guest_ld)
+	objcopy -I elf32-i386 -O elf64-x86-64 $@.32 $@
 programs-%: $(guests) ; $(MAKE) --no-print-directory $(call programs,$*)
 .SECONDARY:
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
@@ -79,7 +87,7 @@ fuzzers := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/*.c))
 $(O)/fuzz/%: tests/fuzz/%.c $(wildcard common/*/*.[ch])
 	mkdir -p $(@D); echo "  FUZZ  $@"
 	clang $(std) -g -O1 -fsanitize=fuzzer,address,undefined -pthread -o $@ $< \
-		$(wildcard common/*/*.c) -ljansson -larchive
+		$(filter-out common/cli/%,$(wildcard common/*/*.c)) -ljansson -larchive
 fuzz: $(fuzzers)
 	for f in $^; do $$f -max_total_time=$(FUZZ_S) -timeout=10 || exit 1; done
 

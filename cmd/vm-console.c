@@ -210,6 +210,7 @@ struct session {
 	int out, in;		/* connections; -1: none */
 	bool reading;		/* standard input */
 	bool sent;		/* all of it: half-closed */
+	uint64_t total;		/* bytes sent */
 	bool lost;		/* the VM ended before it had all of it */
 	bool leaving;		/* the end was asked for */
 	bool ended;		/* the output has */
@@ -253,17 +254,28 @@ static void leave(struct session *s)
 	shutdown(s->out, SHUT_WR);
 }
 
-/* Its connection says "ok" when the guest has taken all, or just ends. */
+/* The console has closed it, saying how many bytes the guest took. */
 static void input_ended(struct session *s)
 {
-	char ok;
+	char text[24];
+	ssize_t n = recv(s->in, text, sizeof(text) - 1, 0);
 
-	if (recv(s->in, &ok, 1, 0) == 1 && s->sent)
-		s->linger = now_ns() + args.linger;
+	text[n > 0 ? n : 0] = '\0';
+	if (n > 0 && !s->len && strtoull(text, NULL, 10) == s->total)
+		s->linger = s->sent ? now_ns() + args.linger : 0;
 	else
-		s->lost = s->sent || s->len;
+		s->lost = true;
 	close_in(s);
 	s->reading = false;
+}
+
+/* Half-closes the input once all of it was sent. */
+static void finish_input(struct session *s)
+{
+	if (s->in < 0 || s->len || s->reading || s->sent)
+		return;
+	s->sent = true;
+	shutdown(s->in, SHUT_WR);
 }
 
 static void send_input(struct session *s)
@@ -276,23 +288,19 @@ static void send_input(struct session *s)
 		s->reading = false;
 		return;
 	}
-	s->off += n > 0 ? n : 0;
-	s->len -= n > 0 ? n : 0;
-	if (s->len == 0 && !s->reading && !s->sent) {
-		s->sent = true;
-		shutdown(s->in, SHUT_WR);
-	}
+	n = n > 0 ? n : 0;
+	s->off += n;
+	s->len -= n;
+	s->total += n;
+	finish_input(s);
 }
 
 /* The end of standard input: 1 when the session is over with it. */
 static int stdin_ended(struct session *s)
 {
 	s->reading = false;
-	if (s->tty)
-		return 1;
-	if (s->in >= 0)		/* nothing is waiting to be sent */
-		send_input(s);
-	return 0;
+	finish_input(s);
+	return s->tty;
 }
 
 /* Keeps from the keys what is for the guest: 1 to leave. */
@@ -393,10 +401,12 @@ static int step(struct session *s)
 /* What the end of the session is to whoever asked. */
 static int conclude(struct session *s)
 {
+	if (s->ended && s->in >= 0)
+		input_ended(s);
 	if (s->tty)
 		say("%s: %s", s->live.vm.name,
 		    s->ended ? "stopped" : "disconnected");
-	else if (s->lost || (s->ended && s->in >= 0 && (s->sent || s->len)))
+	else if (s->lost)
 		return fail(E_STOPPED, "%s: stopped before it took all input",
 			    s->live.vm.name);
 	return 0;

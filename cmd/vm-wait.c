@@ -508,6 +508,7 @@ static int wait_all(struct wait *all)
 		return rc;
 	if (args.limit != UINT64_MAX)
 		timer_set(&all->loop, &all->limit, args.limit, on_limit);
+	all->more = true;
 	rc = take_names(all);
 	if (rc < 0)
 		return rc;

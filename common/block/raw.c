@@ -182,14 +182,14 @@ int raw_open(struct block **out, const char *path, bool readonly)
 	int rc;
 
 	if (!r)
-		return fail(ENOMEM, "disk %s: out of memory", path);
+		return fail(ENOMEM, "%s: out of memory", path);
 	rc = fd = open_disk(path, readonly, &st);
 	if (rc >= 0)
 		rc = lock_disk(fd, !readonly);
 	if (rc == 0)
 		rc = measure(&r->block, fd, &st, path);
 	if (rc < 0)
-		return fail_in(rc, "disk %s", path);
+		return fail_in(rc, "%s", path);
 	r->block.ops = &raw_ops;
 	r->block.readonly = readonly;
 	r->fd = take_fd(&fd);

@@ -82,24 +82,30 @@ static void report(int pipe, int rc)
 	(void)!write(pipe, msg, n);
 }
 
+struct readiness {
+	bool runs;
+	int pipe;	/* to whom it is told; -1: nobody waits */
+};
+
 static void on_ready(void *arg)
 {
-	int *pipe = arg;
+	struct readiness *r = arg;
 
-	if (*pipe < 0)
+	r->runs = true;
+	if (r->pipe < 0)
 		return;
-	report(*pipe, 0);
-	close(take_fd(pipe));
+	report(r->pipe, 0);
+	close(take_fd(&r->pipe));
 }
 
 /* Runs the VM to its end, here, and clears up behind it. */
 static int run_here(const struct engine *e, struct vm *vm,
-		    const struct start_args *a, int *pipe)
+		    const struct start_args *a, struct readiness *r)
 {
 	struct run_args ra = {
 		.vm = vm, .conf = a->conf, .paused = a->paused,
 		.foreground = a->foreground, .ready = on_ready,
-		.ready_arg = pipe,
+		.ready_arg = r,
 	};
 	char why[ERR_MAX];
 	int rc, gone = 0;
@@ -109,7 +115,7 @@ static int run_here(const struct engine *e, struct vm *vm,
 	rc = e->run(&ra);
 	snprintf(why, sizeof(why), "%s", err_text());
 	vm_remove_run_dir(vm);
-	if (a->remove)
+	if (a->remove && r->runs)
 		gone = vm_remove(vm);
 	return rc < 0 ? err_adopt(rc, why) : gone;
 }
@@ -117,6 +123,7 @@ static int run_here(const struct engine *e, struct vm *vm,
 static _Noreturn void become_vm(const struct engine *e, struct vm *vm,
 				const struct start_args *a, int pipe)
 {
+	struct readiness r = { .pipe = pipe };
 	char title[16];
 	int rc;
 
@@ -124,9 +131,9 @@ static _Noreturn void become_vm(const struct engine *e, struct vm *vm,
 	prctl(PR_SET_NAME, title);
 	rc = detach(vm, pipe);
 	if (rc == 0)
-		rc = run_here(e, vm, a, &pipe);
-	if (rc < 0 && pipe >= 0)
-		report(pipe, rc);
+		rc = run_here(e, vm, a, &r);
+	if (rc < 0 && r.pipe >= 0)
+		report(r.pipe, rc);
 	else if (rc < 0)
 		log_line("%s", err_text());
 	_exit(err_exit(rc));
@@ -155,11 +162,12 @@ int engine_start(const struct engine *e, struct vm *vm,
 		 const struct start_args *a)
 {
 	autoclose int rd = -1, wr = -1;
-	int none = -1, fds[2], rc;
+	struct readiness nobody = { .pipe = -1 };
+	int fds[2], rc;
 	pid_t pid;
 
 	if (a->foreground)
-		return run_here(e, vm, a, &none);
+		return run_here(e, vm, a, &nobody);
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return fail_sys("pipe");
 	rd = fds[0];

@@ -9,8 +9,11 @@
 #include "base/err.h"
 #include "image/kernel.h"
 
-/* A path that leads to no file is a mistake in the config. */
-static int not_opened(const char *path)
+/*
+ * A path that leads to no file is a mistake in the config; the caller names
+ * it.
+ */
+static int not_opened(void)
 {
 	switch (errno) {
 	case ENOENT:
@@ -19,9 +22,9 @@ static int not_opened(const char *path)
 	case ELOOP:
 	case ENAMETOOLONG:
 	case ENXIO:
-		return fail(E_CONFIG, "%s: %s", path, strerror(errno));
+		return fail(E_CONFIG, "%s", strerror(errno));
 	}
-	return fail_sys("%s", path);
+	return fail(errno, "%s", strerror(errno));
 }
 
 /* Opens PATH, a regular file or, if BLOCK, a block device. */
@@ -32,11 +35,11 @@ static int open_file(int dir, const char *path, bool write, bool block)
 	struct stat st;
 
 	if (fd < 0)
-		return not_opened(path);
+		return not_opened();
 	if (fstat(fd, &st) < 0)
-		return fail_sys("%s", path);
+		return fail(errno, "%s", strerror(errno));
 	if (!S_ISREG(st.st_mode) && !(block && S_ISBLK(st.st_mode)))
-		return fail(E_CONFIG, "%s: not a regular file%s", path,
+		return fail(E_CONFIG, "not a regular file%s",
 			    block ? " or block device" : "");
 	return take_fd(&fd);
 }
@@ -45,7 +48,7 @@ static int check_initrd(int dir, const char *path)
 {
 	autoclose int fd = open_file(dir, path, false, false);
 
-	return fd < 0 ? fail_in(fd, "initrd") : 0;
+	return fd < 0 ? fail_in(fd, "initrd %s", path) : 0;
 }
 
 static int check_disk(int dir, int i, const struct disk_conf *d)
@@ -54,7 +57,7 @@ static int check_disk(int dir, int i, const struct disk_conf *d)
 	off_t size;
 
 	if (fd < 0)
-		return fail_in(fd, "disk%d", i);
+		return fail_in(fd, "disk%d: %s", i, d->path);
 	size = lseek(fd, 0, SEEK_END);
 	if (size < 0)
 		return fail_sys("disk%d: %s", i, d->path);
@@ -72,7 +75,7 @@ static int check_kernel(const struct store *st, int dir, const char *path)
 	int rc;
 
 	if (fd < 0)
-		return fail_in(fd, "kernel");
+		return fail_in(fd, "kernel %s", path);
 	if (st)
 		return kernel_unpack(st, dir, path);
 	n = pread(fd, head, sizeof(head), 0);

@@ -24,11 +24,14 @@ static void file_close(struct conlog_file *f)
 	*f = (struct conlog_file){ .fd = -1 };
 }
 
-/* Renames FROM to TO; where there is no FROM, no TO is left either. */
+/*
+ * Renames FROM to TO; where there is no FROM, no TO is left either. TO goes
+ * first: to be replaced by a name some file systems write FROM out at once.
+ */
 static void put_aside(int dir, const char *from, const char *to)
 {
-	if (renameat(dir, from, dir, to) < 0 && errno == ENOENT)
-		unlinkat(dir, to, 0);
+	unlinkat(dir, to, 0);
+	renameat(dir, from, dir, to);
 }
 
 /* A new console.log for the bytes from START on, behind a line on the gap. */
@@ -79,6 +82,8 @@ void conlog_open(struct conlog *g, int dir, uint64_t keep)
 
 	*g = (struct conlog){ .dir = dir, .half = keep / 2,
 			      .cur.fd = -1, .old.fd = -1 };
+	g->gone = openat(dir, "console.log.old", O_PATH | O_CLOEXEC |
+			 O_NOFOLLOW);
 	put_aside(dir, cur_name, "console.log.old");
 	put_aside(dir, old_name, "console.log.old.1");
 	rc = g->half ? begin_file(g, 0, 0) : 0;
@@ -86,8 +91,15 @@ void conlog_open(struct conlog *g, int dir, uint64_t keep)
 		note_failure(g, rc);
 }
 
+void conlog_settle(struct conlog *g)
+{
+	close_fd(&g->gone);
+	g->gone = -1;
+}
+
 void conlog_close(struct conlog *g)
 {
+	conlog_settle(g);
 	file_close(&g->cur);
 	file_close(&g->old);
 }

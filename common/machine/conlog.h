@@ -38,6 +38,7 @@ struct conlog {
 	int dir;		/* the VM's directory, borrowed */
 	uint64_t half;		/* most bytes in one file; 0: no log */
 	struct conlog_file cur, old;
+	int gone;		/* a file without a name, or -1 */
 	uint64_t end;		/* offset behind the last byte offered */
 	uint64_t good;		/* the same, of the last byte written */
 	bool failed;		/* since the last write that worked */
@@ -54,6 +55,12 @@ unsigned conlog_note(char note[CONLOG_NOTE], uint64_t bytes);
  * keeping KEEP bytes (0: none). Never fails: what cannot be written is noted.
  */
 void conlog_open(struct conlog *g, int dir, uint64_t keep);
+
+/*
+ * Frees the space of the log that conlog_open() had no more room for. That
+ * can take as long as the rest of a VM's start, so it waits until now.
+ */
+void conlog_settle(struct conlog *g);
 void conlog_close(struct conlog *g);
 
 /* Appends the bytes of IOV (N entries), which follow those before. */

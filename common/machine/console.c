@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -292,17 +293,29 @@ static void spread(struct console *c)
 
 static void on_tick(struct timer *t)
 {
-	spread(container_of(t, struct console, timer));
+	struct console *c = container_of(t, struct console, timer);
+
+	spread(c);
+	pthread_mutex_lock(&c->disk);
+	conlog_settle(&c->log);
+	pthread_mutex_unlock(&c->disk);
 }
 
 /* -- the writer -- */
 
 static void writer_drop(struct console *c)
 {
-	watch_remove(&c->writer.watch);
-	if (c->writer.socket)
-		close_fd(&c->writer.fd);
-	c->writer.fd = -1;
+	struct console_writer *w = &c->writer;
+	char text[24];
+	int n;
+
+	watch_remove(&w->watch);
+	if (w->fd >= 0 && w->socket) {
+		n = snprintf(text, sizeof(text), "%" PRIu64 "\n", w->taken);
+		send(w->fd, text, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+		close(w->fd);
+	}
+	w->fd = -1;
 }
 
 /* Offers the device what was read: false when it takes no more now. */
@@ -320,6 +333,7 @@ static bool offer(struct console *c)
 			return false;
 		w->off += n;
 		w->len -= n;
+		w->taken += n;
 	}
 	return true;
 }
@@ -373,9 +387,6 @@ static void pump(struct console *c)
 			return;
 		}
 		if (w->eof) {
-			if (w->socket)
-				send(w->fd, "ok\n", 3,
-				     MSG_DONTWAIT | MSG_NOSIGNAL);
 			writer_drop(c);
 			return;
 		}
@@ -414,6 +425,7 @@ static void writer_set(struct console *c, int fd, bool sock)
 	w->socket = sock;
 	w->eof = false;
 	w->off = w->len = 0;
+	w->taken = 0;
 	w->filter = NULL;
 }
 
@@ -507,17 +519,20 @@ static void on_kick(struct watch *w, uint32_t events)
 {
 	struct console *c = container_of(w, struct console, watch);
 	uint64_t n, waiting, idle = now_ns() - c->flushed_ns;
-	bool ready;
+	bool said, ready;
 
 	(void)events;
 	(void)!read(c->kick, &n, sizeof(n));
 	pthread_mutex_lock(&c->lock);
 	waiting = c->end - c->logged;
+	said = c->kicked;
 	ready = c->ready;
 	c->ready = false;
 	pthread_mutex_unlock(&c->lock);
 	if (ready && c->writer.fd >= 0)
 		pump(c);
+	if (!said)
+		return;		/* or the first byte would find it busy */
 	if (idle >= CONSOLE_TICK_NS || waiting >= CONSOLE_RING / 2)
 		spread(c);
 	else if (!c->timer.armed)
@@ -545,6 +560,7 @@ int console_init(struct console *c, struct loop *l, int dir, uint64_t keep)
 	pthread_mutex_init(&c->disk, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	conlog_open(&c->log, dir, keep);
+	timer_set(l, &c->timer, CONSOLE_TICK_NS, on_tick);	/* to settle */
 	return 0;
 }
 
@@ -553,9 +569,9 @@ void console_release(struct console *c)
 	if (!c->loop)
 		return;
 	spread(c);
+	writer_drop(c);		/* told before its output ends */
 	for (int i = 0; i < CONSOLE_READERS; i++)
 		reader_drop(&c->reader[i]);
-	writer_drop(c);
 	timer_cancel(c->loop, &c->timer);
 	watch_remove(&c->watch);
 	close(c->kick);

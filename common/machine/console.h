@@ -23,9 +23,10 @@
  *	console write	input. One at a time, the next gets "fail 11 console
  *			has a writer". What the guest's device does not take
  *			waits in the socket. After half-closing it the console
- *			answers "ok\n" and closes it when the device has taken
- *			the last byte: its input was delivered. Closed without
- *			that, it was not.
+ *			closes it when the device has taken the last byte.
+ *			Whenever it closes it, it says "N\n" before: so many
+ *			bytes were taken. At the VM's end that comes before
+ *			the end of the output.
  *
  * How the machine uses it:
  *
@@ -81,6 +82,7 @@ struct console_writer {
 	bool socket;
 	bool eof;		/* nothing comes behind data[] */
 	unsigned off, len;	/* of data: not yet taken by the device */
+	uint64_t taken;		/* by the device, in all */
 	char data[CONSOLE_INPUT];
 	size_t (*filter)(void *arg, char *data, size_t len);
 	void *arg;

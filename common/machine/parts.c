@@ -15,6 +15,8 @@ static int open_file(const char *what, const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 
+	if (fd < 0 && errno == ENOENT)
+		return fail(E_CONFIG, "%s %s: no such file", what, path);
 	if (fd < 0)
 		return fail_sys("%s %s", what, path);
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
@@ -74,6 +76,8 @@ static int open_disks(struct pv_parts *p)
 		if (!d->path)
 			continue;
 		rc = raw_open(&p->disk[i], d->path, d->readonly);
+		if (rc == -ENOENT)
+			rc = -E_CONFIG;
 		if (rc < 0)
 			return fail_in(rc, "disk%d", i);
 	}

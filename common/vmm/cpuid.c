@@ -42,13 +42,13 @@ static const struct mask {
 	uint32_t leaf, index;
 	uint32_t eax, ebx, ecx, edx;	/* bits taken away */
 } masks[] = {
-	/* VMX, SGX's launch control is in leaf 7: nothing nests in a guest. */
+	/* VMX: VMs do not nest, their state would have to be saved, too. */
 	{ 1, 0, .ecx = 1U << 5 },
-	/* MONITOR's leaf: KVM does not offer the instruction. */
+	/* The leaf of MONITOR, which KVM does not offer. */
 	{ 5, 0, ~0U, ~0U, ~0U, ~0U },
 	/* Power: all but "the APIC timer always runs". */
 	{ 6, 0, ~(1U << 2), ~0U, ~0U, ~0U },
-	/* SGX, processor trace; SGX's launch control. */
+	/* SGX and its launch control, processor trace. */
 	{ 7, 0, .ebx = 1U << 2 | 1U << 25, .ecx = 1U << 30 },
 	/* Performance counters: they are not part of a VM's state. */
 	{ 0xa, 0, ~0U, ~0U, ~0U, ~0U },
@@ -114,7 +114,7 @@ static void set_features(struct kvm_cpuid2 *t, const struct kvm *k, unsigned n)
 	if (k->software)
 		e->ecx &= ~ECX_CX16;
 	e->ebx &= 0xffff;
-	e->ebx |= (1U << id_bits(n)) << EBX_COUNT_SHIFT;
+	e->ebx |= (uint32_t)min_u64(1U << id_bits(n), 255) << EBX_COUNT_SHIFT;
 	e->edx &= ~EDX_HTT;
 	if (n > 1)
 		e->edx |= EDX_HTT;

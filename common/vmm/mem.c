@@ -31,8 +31,12 @@ static uint8_t *map_ram(uint64_t size)
 	if (start > p)
 		munmap(p, start - p);
 	munmap(start + size, p + room - (start + size));
-	/* Both are wishes: the guest runs without. */
-	madvise(start, size, MADV_HUGEPAGE);
+	/*
+	 * Wishes: the guest runs without. Of the first 2 MiB little is used,
+	 * and some of it by us: zeroing a huge page would delay every start.
+	 */
+	if (size > huge_bytes)
+		madvise(start + huge_bytes, size - huge_bytes, MADV_HUGEPAGE);
 	madvise(start, size, MADV_DONTDUMP);
 	return start;
 }

@@ -255,20 +255,25 @@ static void run_guest(struct vcpu *c)
 static bool wait_turn(struct vcpu *c)
 {
 	struct vcpus *v = c->set;
-	bool run;
+	bool run, waited = false;
 
 	pthread_mutex_lock(&v->lock);
 	c->parked = true;
 	if (v->want != VCPUS_RUN)
 		pthread_cond_broadcast(&v->changed);
-	while (v->want == VCPUS_PARK)
+	while (v->want == VCPUS_PARK) {
+		waited = true;
 		pthread_cond_wait(&v->changed, &v->lock);
+	}
 	run = v->want == VCPUS_RUN;
 	if (run) {
 		c->parked = false;
 		__atomic_store_n(&c->run->immediate_exit, 0, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&v->lock);
+	/* So that the guest's watchdog does not take a pause for a hang. */
+	if (run && waited)
+		ioctl(c->fd, KVM_KVMCLOCK_CTRL, 0);
 	return run;
 }
 

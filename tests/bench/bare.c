@@ -45,9 +45,10 @@ static int make_vm(int dev, uint64_t bytes)
 
 static void set_cpuid(int dev, int vcpu)
 {
-	static struct {
+	static union {
 		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 room[CPUID_ENTRIES];
+		uint8_t room[sizeof(struct kvm_cpuid2) + CPUID_ENTRIES *
+			     sizeof(struct kvm_cpuid_entry2)];
 	} cpuid = { .head.nent = CPUID_ENTRIES };
 
 	if (ioctl(dev, KVM_GET_SUPPORTED_CPUID, &cpuid) < 0 ||

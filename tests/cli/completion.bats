@@ -44,8 +44,8 @@ offers() {
 @test "bash: values by their kind" {
 	vm-create --state other elsewhere
 	touch file1 file2
-	offers "file1 file2" vm-create a --kernel fi
-	offers "file1 file2" vm-create a --kernel = fi
+	offers "file1 file2" vm-create a --kernel 'fi'
+	offers "file1 file2" vm-create a --kernel = 'fi'
 	offers "serial virtio" vm-create --console ''
 	offers "virtio" vm-create --console = v
 	offers "elsewhere" vm-rm --state other ''

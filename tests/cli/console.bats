@@ -106,7 +106,7 @@ on_tty() { timeout 20 script -qefc "$1" /dev/null; }
 }
 
 @test "input that ends the VM was delivered" {
-	for ((i = 0; i < 5; i++)); do
+	for _ in {1..5}; do
 		up a
 		run -0 console a < <(printf 'off\n')
 		timeout 20 vm-wait a --for stopped

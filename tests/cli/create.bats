@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # vm-create: what it makes, and what it refuses before it makes anything.
-# shellcheck disable=SC2154	# bats sets output, stderr, lines
+# shellcheck disable=SC2012,SC2086,SC2154	# names are plain; some words are to be split; bats sets output
 
 load lib
 

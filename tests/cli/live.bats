@@ -170,8 +170,8 @@ value() { vm-ls -H -p -o "$2" "$1"; }
 	head -c 200 "$tiny" >k
 	run -6 vm-boot t1
 	rm k
-	run -1 vm-boot t1
-	[[ $output == *"No such file"* ]]
+	run -6 vm-boot --rm t1
+	[[ $output == *"no such file"* ]]
 	[ "$(value t1 state)" = stopped ]
 	run -10 vm-boot nobody
 }

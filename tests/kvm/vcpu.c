@@ -1,183 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * vcpu.c - small guests, each a few instructions, on the host's KVM, whatever
- * it is: one that interprets its guests runs them too.
- *
- * A guest reports by writing to PORT_DONE, which ends the test; a write to
- * PORT_LOG or PORT_LOG + 1.. is noted.
- */
-#include "tests/unit/test.h"
+/* vcpu.c - what a guest does reaches us, and what we do reaches the guest. */
+#include "box.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <time.h>
 
-#include "base/err.h"
 #include "base/loop.h"
-#include "boot/acpi.h"
-#include "boot/kernel.h"
-#include "boot/layout.h"
-#include "vmm/kvm.h"
-#include "vmm/vcpu.h"
 
-enum {
-	PORT_LOG = 0x10,
-	PORT_DONE = 0xf4,
-	PORT_RESET = 0xf8,	/* the device requests a reset */
-	MMIO_LOG = 0xd0000000,
-	GUEST = 0x100000,	/* where a guest in 32-bit mode begins */
-	GUEST_REAL = 0x8000,
-	COUNTER = 0x9000,	/* what guests that count, count */
-	LOGGED = 64,
-	WAIT_MS = 20000,
-};
-
-/* Guests in assembly: NAME[] .. NAME_end[]. */
-#define GUEST_CODE(name, bits, text) \
-	asm(".pushsection .rodata\n" #name ":\n.code" #bits "\n" text \
-	    "\n.code64\n" #name "_end:\n.popsection"); \
-	extern const uint8_t name[], name##_end[]
-
-struct access {
-	bool port, write;
-	uint64_t addr, val;
-	unsigned size;
-};
-
-/* A VM and what happened in it. */
-struct box {
-	struct mem mem;
-	struct kvm kvm;
-	struct bus ports, memory;
-	struct vcpus vcpus;
-	struct region port_region, done_region, memory_region;
-	int happened;		/* eventfd: the guest is done, or an event */
-	int dev;
-	enum vcpu_event event;
-	bool evented, done;
-	uint64_t done_val;
-	struct access log[LOGGED];
-	unsigned logged;
-};
-
-static void wake(struct box *b)
-{
-	uint64_t one = 1;
-
-	(void)!write(b->happened, &one, sizeof(one));
-}
-
-static void note(struct box *b, struct access a)
-{
-	if (b->logged < LOGGED)
-		b->log[b->logged++] = a;
-}
-
-/* Reads as the address in each byte, so that a place shows. */
-static uint64_t read_log(void *dev, uint64_t off, unsigned size)
-{
-	note(dev, (struct access){ .addr = off, .size = size });
-	return 0x8877665544332211;
-}
-
-static void write_port(void *dev, uint64_t off, unsigned size, uint64_t val)
-{
-	note(dev, (struct access){ true, true, off, val, size });
-}
-
-static void write_memory(void *dev, uint64_t off, unsigned size, uint64_t val)
-{
-	note(dev, (struct access){ false, true, off, val, size });
-}
-
-static void write_done(void *dev, uint64_t off, unsigned size, uint64_t val)
-{
-	struct box *b = dev;
-
-	(void)size;
-	if (off == PORT_RESET - PORT_DONE) {
-		vcpus_request(&b->vcpus, VCPU_RESET);
-		return;
-	}
-	b->done = true;
-	b->done_val = val;
-	wake(b);
-}
-
-static const struct bus_ops port_ops = { read_log, write_port };
-static const struct bus_ops memory_ops = { read_log, write_memory };
-static const struct bus_ops done_ops = { read_log, write_done };
-
-static void on_event(void *owner, enum vcpu_event e)
-{
-	struct box *b = owner;
-
-	b->event = e;
-	b->evented = true;
-	wake(b);
-}
-
-static int box_init(struct box *b, unsigned ncpus)
-{
-	memset(b, 0, sizeof(*b));
-	b->dev = kvm_open();
-	b->happened = eventfd(0, EFD_CLOEXEC);
-	b->port_region = (struct region){ PORT_LOG, 8, &port_ops, b, "log", 0 };
-	b->done_region = (struct region){ PORT_DONE, 8, &done_ops, b, "done", 0 };
-	b->memory_region = (struct region){ MMIO_LOG, 4096, &memory_ops, b,
-					    "log", 0 };
-	if (b->dev < 0 || mem_init(&b->mem, 64 << 20, PV_LOW_MAX) < 0 ||
-	    kvm_init(&b->kvm, b->dev, &b->mem, false) < 0)
-		return -1;
-	bus_init(&b->ports, "port", &b->kvm.ports.host);
-	bus_init(&b->memory, "memory", &b->kvm.memory.host);
-	bus_add(&b->ports, &b->port_region);
-	bus_add(&b->ports, &b->done_region);
-	bus_add(&b->memory, &b->memory_region);
-	return vcpus_init(&b->vcpus, &b->kvm, &b->ports, &b->memory, ncpus,
-			  on_event, b);
-}
-
-static void box_release(struct box *b)
-{
-	vcpus_release(&b->vcpus);
-	bus_release(&b->ports);
-	bus_release(&b->memory);
-	kvm_release(&b->kvm);
-	mem_release(&b->mem);
-	close(b->happened);
-	close(b->dev);
-}
-
-/* Puts the code of a guest at GPA. */
-static int place(struct box *b, gpa_t gpa, const uint8_t *code,
-		 const uint8_t *end)
-{
-	return mem_write(&b->mem, gpa, code, end - code);
-}
-
-/* Whether the guest said something in time. */
-static bool happened(struct box *b)
-{
-	struct pollfd p = { .fd = b->happened, .events = POLLIN };
-	uint64_t n;
-
-	return poll(&p, 1, WAIT_MS) == 1 && read(b->happened, &n, 8) == 8;
-}
-
-static const struct cpu_entry real = { .mode = ENTRY_REAL, .rip = GUEST_REAL };
-static const struct cpu_entry pvh = { .mode = ENTRY_PVH, .rip = GUEST };
-
-/* Starts a guest's code and waits for its word. */
-#define RUN(b, entry, name) do { \
-	EQ(place(b, (entry).mode == ENTRY_REAL ? GUEST_REAL : GUEST, \
-		 name, name##_end), 0); \
-	EQ(vcpus_start(&(b)->vcpus, &(entry), false), 0); \
-	OK(happened(b)); \
-} while (0)
+enum { COUNTER = 0x9000 };	/* what guests that count, count */
 
 static uint32_t counter(struct box *b)
 {
@@ -590,127 +420,6 @@ TEST(doorbells_are_rung_without_the_device)
 	box_release(&b);
 }
 
-/* An ELF file of one segment, with a PVH note. */
-static int elf_file(const uint8_t *code, size_t len)
-{
-	enum { CODE_AT = 0x1000, NOTE_AT = 0x200 };
-	uint8_t f[CODE_AT + 256] = "\177ELF\2\1\1";
-	uint64_t load[] = { 5ULL << 32 | 1, CODE_AT, 0, GUEST, len, 4096, 0 };
-	uint64_t notes[] = { 4, NOTE_AT, 0, 0, 20, 20, 4 };
-	uint32_t note[] = { 4, 4, 18, 0x006e6558, GUEST };
-	int fd = memfd_create("elf", MFD_CLOEXEC);
-
-	f[18] = 62;
-	f[32] = 64;	/* phoff */
-	f[54] = 56;
-	f[56] = 2;
-	memcpy(f + 64, load, sizeof(load));
-	memcpy(f + 64 + 56, notes, sizeof(notes));
-	memcpy(f + NOTE_AT, note, sizeof(note));
-	memcpy(f + CODE_AT, code, len);
-	return write(fd, f, sizeof(f)) == sizeof(f) ? fd : -1;
-}
-
-/* start_info's magic, the first byte of the command line, of the initrd */
-GUEST_CODE(g_pvh, 32,
-	"movl (%ebx), %eax\n"
-	"outl %eax, $0x10\n"
-	"movl 24(%ebx), %esi\n"
-	"movb (%esi), %al\n"
-	"outb %al, $0x10\n"
-	"movl 16(%ebx), %esi\n"
-	"movl (%esi), %esi\n"
-	"movb (%esi), %al\n"
-	"outb %al, $0x10\n"
-	"movl 32(%ebx), %esi\n"
-	"movl (%esi), %eax\n"
-	"outl %eax, $0xf4\n"
-	"hlt\n");
-
-TEST(elf_kernel_is_entered_by_pvh_with_all_it_needs)
-{
-	struct boot_params p = { .initrd = memfd_create("initrd", 0),
-				 .kernel_name = "kernel", .cmdline = "quiet",
-				 .initrd_name = "initrd" };
-	struct cpu_entry entry;
-	struct box b;
-
-	EQ(box_init(&b, 1), 0);
-	EQ(write(p.initrd, "I", 1), 1);
-	p.kernel = elf_file(g_pvh, g_pvh_end - g_pvh);
-	EQ(acpi_build(&b.mem, 1, &p.rsdp), 0);
-	EQ(boot_load(&b.mem, &p, &entry), 0);
-	EQ(vcpus_start(&b.vcpus, &entry, false), 0);
-	OK(happened(&b));
-	EQ(b.log[0].val, 0x336ec578);
-	EQ(b.log[1].val, 'q');
-	EQ(b.log[2].val, 'I');
-	EQ(b.done_val, 0x20445352);	/* "RSD " */
-	close(p.kernel);
-	close(p.initrd);
-	box_release(&b);
-}
-
-/* Magic of the zero page's header; then memory by 8 bytes */
-GUEST_CODE(g_long, 64,
-	"movl 0x202(%rsi), %eax\n"
-	"outl %eax, $0x10\n"
-	"movl $0xd0000000, %edi\n"
-	"movabsq $0x8877665544332211, %rax\n"
-	"movq %rax, 8(%rdi)\n"
-	"movq (%rdi), %rbx\n"
-	"subq %rax, %rbx\n"
-	"movl 0x228(%rsi), %ecx\n"
-	"movb (%rcx), %bl\n"
-	"movl %ebx, %eax\n"
-	"outl %eax, $0xf4\n"
-	"hlt\n");
-
-static int bzimage_file(const uint8_t *code, size_t len)
-{
-	enum { CODE_AT = 512 * 3 };
-	uint8_t f[CODE_AT + 0x200 + 256] = { 0 };
-	uint32_t align = 0x100000, init = 0x100000, initrd_max = 0x7fffffff;
-	uint32_t cmdline = 2047;
-	uint64_t load = 0x1000000;
-	int fd = memfd_create("bzimage", MFD_CLOEXEC);
-
-	f[0x1f1] = 2;
-	memcpy(f + 0x1fe, "\x55\xaa\xeb\x6a" "HdrS\x0f\x02", 10);
-	memcpy(f + 0x22c, &initrd_max, 4);
-	memcpy(f + 0x230, &align, 4);
-	f[0x236] = 1;
-	memcpy(f + 0x238, &cmdline, 4);
-	memcpy(f + 0x258, &load, 8);
-	memcpy(f + 0x260, &init, 4);
-	memcpy(f + CODE_AT + 0x200, code, len);
-	return write(fd, f, sizeof(f)) == sizeof(f) ? fd : -1;
-}
-
-TEST(bzimage_is_entered_in_64_bit_mode)
-{
-	struct boot_params p = { .initrd = -1, .kernel_name = "kernel",
-				 .cmdline = "quiet" };
-	struct cpu_entry entry;
-	struct box b;
-
-	EQ(box_init(&b, 1), 0);
-	p.kernel = bzimage_file(g_long, g_long_end - g_long);
-	EQ(boot_load(&b.mem, &p, &entry), 0);
-	EQ(entry.mode, ENTRY_LONG64);
-	EQ(vcpus_start(&b.vcpus, &entry, false), 0);
-	OK(happened(&b));
-	OK(b.done);
-	EQ(b.log[0].val, 0x53726448);	/* "HdrS" */
-	EQ(b.logged, 3);
-	EQ(b.log[1].size, 8);
-	EQ(b.log[1].val, 0x8877665544332211);
-	EQ(b.log[2].size, 8);
-	EQ(b.done_val, 'q');
-	close(p.kernel);
-	box_release(&b);
-}
-
 TEST(reset_builds_the_machine_anew_at_the_same_place)
 {
 	struct box b;
@@ -726,6 +435,60 @@ TEST(reset_builds_the_machine_anew_at_the_same_place)
 		EQ(vcpus_init(&b.vcpus, &b.kvm, &b.ports, &b.memory, 1,
 			      on_event, &b), 0);
 	}
+	box_release(&b);
+}
+
+/* Features, KVM's signature and features, and the bytes of leaf 1's EBX */
+GUEST_CODE(g_cpuid, 32,
+	"movl $1, %eax\n"
+	"cpuid\n"
+	"movl %ecx, %eax\n"
+	"outl %eax, $0x10\n"
+	"movl %ebx, %eax\n"
+	"outl %eax, $0x10\n"
+	"movl $0x40000000, %eax\n"
+	"cpuid\n"
+	"movl %ebx, %eax\n"
+	"outl %eax, $0x10\n"
+	"movl $0x40000001, %eax\n"
+	"cpuid\n"
+	"outl %eax, $0x10\n"
+	"movl $0x80000001, %eax\n"
+	"cpuid\n"
+	"movl %ecx, %eax\n"
+	"outl %eax, $0x10\n"
+	"outl %eax, $0xf4\n"
+	"hlt\n");
+
+TEST(processor_says_it_is_virtual_and_has_a_clock)
+{
+	struct box b;
+
+	EQ(box_init(&b, 1), 0);
+	RUN(&b, pvh, g_cpuid);
+	EQ(b.logged, 5);
+	OK(b.log[0].val & 1U << 31);		/* hypervisor */
+	OK(!(b.log[0].val & 1 << 5));		/* VMX */
+	if (b.kvm.software)
+		OK(!(b.log[0].val & 1 << 13));	/* CX16 */
+	EQ(b.log[1].val >> 16, 1);		/* one processor, id 0 */
+	EQ(b.log[2].val, 0x4b4d564b);		/* "KVMK" */
+	OK(b.log[3].val & 1 << 3);		/* kvmclock */
+	OK(!(b.log[4].val & 1 << 2));		/* SVM */
+	box_release(&b);
+}
+
+TEST(as_many_vcpus_as_there_can_be)
+{
+	struct box b;
+
+	EQ(box_init(&b, VCPUS_MAX), 0);
+	EQ(place(&b, GUEST, g_count, g_count_end), 0);
+	EQ(vcpus_start(&b.vcpus, &pvh, false), 0);
+	OK(counts(&b));
+	vcpus_pause(&b.vcpus);
+	vcpus_resume(&b.vcpus);
+	OK(counts(&b));
 	box_release(&b);
 }
 
@@ -756,17 +519,13 @@ static const struct test tests[] = {
 	T(vcpus_that_wait_to_be_woken_pause_and_end),
 	T(interrupts_arrive_by_message_and_by_line),
 	T(doorbells_are_rung_without_the_device),
-	T(elf_kernel_is_entered_by_pvh_with_all_it_needs),
-	T(bzimage_is_entered_in_64_bit_mode),
 	T(reset_builds_the_machine_anew_at_the_same_place),
+	T(processor_says_it_is_virtual_and_has_a_clock),
+	T(as_many_vcpus_as_there_can_be),
 	T(too_many_vcpus_are_refused),
 };
 
 int main(void)
 {
-	if (kvm_probe(NULL) < 0) {
-		printf("1..0 # SKIP %s\n", err_text());
-		return 0;
-	}
-	return test_run(tests, ARRAY_SIZE(tests));
+	return box_tests(tests, ARRAY_SIZE(tests));
 }

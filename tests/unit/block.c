@@ -58,7 +58,7 @@ static int try_open(bool readonly)
 	char said[160];
 	int rc = raw_open(&b, path, readonly);
 
-	snprintf(said, sizeof(said), "disk %s: in use by another process",
+	snprintf(said, sizeof(said), "%s: in use by another process",
 		 path);
 	if (rc == 0) {
 		block_close(b);

@@ -3,7 +3,7 @@
  * boot.c - kernels that are good, broken and hostile; what stands in memory
  * when one is entered; the ACPI tables.
  */
-#include "tests/unit/test.h"
+#include "test.h"
 
 #include <errno.h>
 #include <sys/mman.h>

@@ -396,7 +396,7 @@ TEST(the_writer_is_told_when_the_device_took_its_last_byte)
 	fx.room = 10;
 	chr_ready(&fx.c.chr);
 	settle();
-	STR(said(fd), "ok\n");
+	STR(said(fd), "5\n");
 	STR(said(fd), "EOF");
 	STR(fx.taken.data, "root\n");
 	close(fd);
@@ -405,7 +405,7 @@ TEST(the_writer_is_told_when_the_device_took_its_last_byte)
 	end();
 }
 
-TEST(a_writer_whose_input_was_not_taken_is_told_by_silence)
+TEST(a_writer_is_told_how_much_was_taken_before_the_end)
 {
 	int fd;
 
@@ -414,7 +414,11 @@ TEST(a_writer_whose_input_was_not_taken_is_told_by_silence)
 	EQ(send(fd, "root\n", 5, 0), 5);
 	shutdown(fd, SHUT_WR);
 	settle();
+	fx.room = 2;
+	chr_ready(&fx.c.chr);
+	settle();
 	console_release(&fx.c);
+	STR(said(fd), "2\n");
 	STR(said(fd), "EOF");
 	close(fd);
 	end();
@@ -709,7 +713,7 @@ TESTS(T(a_reader_gets_the_boot_from_its_start_and_then_what_comes),
       T(one_writer_at_a_time),
       T(input_waits_for_the_device_and_loses_nothing),
       T(the_writer_is_told_when_the_device_took_its_last_byte),
-      T(a_writer_whose_input_was_not_taken_is_told_by_silence),
+      T(a_writer_is_told_how_much_was_taken_before_the_end),
       T(a_writer_that_left_does_not_keep_the_console),
       T(input_before_a_reset_waits_for_the_new_device),
       T(a_full_disk_disturbs_nobody_and_is_gone_over),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "tests/unit/test.h"
+#include "test.h"
 
 #include <errno.h>
 #include <pthread.h>
