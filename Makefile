@@ -57,6 +57,7 @@ $(cmds:%=$(O)/%): $(O)/%: $(O)/cmd/%.o $(O)/libvm.a
 	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -ljansson $(LIBS_$(@F))
 $(tests): LIBS_$(@F) := -larchive
 $(tests): kind := -pie
+$(O)/tests/bench/bare: kind := -static-pie
 $(tests): $(O)/%: $(O)/%.o $(O)/libvm.a
 	echo "  LINK  $@"
 	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -ljansson -larchive

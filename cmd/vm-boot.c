@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <stdio.h>
-
 #include "base/err.h"
 #include "cli/each.h"
 #include "cli/opt.h"
+#include "cli/out.h"
 #include "ctl/ctl.h"
 #include "engine/engine.h"
 
@@ -29,8 +28,7 @@ static const char *booting;	/* the VM whose config is being read */
 
 static void warn(const char *key)
 {
-	fprintf(stderr, "vm-boot: %s: config: unknown key '%s'\n", booting,
-		key);
+	say("%s: config: unknown key '%s'", booting, key);
 }
 
 static int read_config(const struct vm *vm, struct vmconf *vc)
@@ -77,6 +75,13 @@ static bool answers(const struct vm *vm)
 	       ctl_call(conn, "status", NULL, NULL, ANSWER_NS) == 0;
 }
 
+static int already(const struct vm *vm)
+{
+	if (common.verbose)
+		say("%s: runs already", vm->name);
+	return 0;
+}
+
 static int boot(const char *name, void *arg)
 {
 	struct vm vm;
@@ -90,7 +95,7 @@ static int boot(const char *name, void *arg)
 		rc = start(&vm);
 	else if (rc == -E_BUSY && !args.foreground && !args.paused &&
 		 !args.remove && answers(&vm))
-		rc = 0;		/* already so */
+		rc = already(&vm);
 	vm_close(&vm);
 	return rc;
 }

@@ -47,10 +47,12 @@ static int reset_soft(struct live *l)
 /* Returns when the VM has entered the boot behind that of S. */
 static int reset_hard(struct live *l, const struct live_status *s)
 {
-	uint64_t deadline = now_ns() + LIVE_END_NS, now;
+	uint64_t deadline = now_ns() + LIVE_BUILD_NS, now;
 	struct live_status last = *s;
-	int rc = live_call(l, "watch", NULL, NULL);
+	int rc;
 
+	l->until = deadline;
+	rc = live_call(l, "watch", NULL, NULL);
 	if (rc == 0)
 		rc = live_call(l, "reset hard", NULL, NULL);
 	while (rc == 0) {

@@ -125,6 +125,14 @@ static bool is_change(const struct task *t, size_t i, const struct config *old,
 	return changed(old, new, t->set[i].key);
 }
 
+/* Whether a VM that runs must be booted again to heed KEY. */
+static bool waits(const char *key)
+{
+	const struct vmconf_key *row = vmconf_key(key);
+
+	return !row || !row->live;
+}
+
 static void warn_key(const char *key)
 {
 	say("%s: unknown key '%s' is kept", args.vm, key);
@@ -176,7 +184,7 @@ static int replace(const struct task *t, struct vm *vm, bool running,
 		return 0;
 	rc = vm_set_config(vm, new);
 	for (size_t i = 0; i < t->n && rc == 0 && running; i++)
-		if (is_change(t, i, old, new))
+		if (is_change(t, i, old, new) && waits(t->set[i].key))
 			say("%s: %s: from the next boot", vm->name,
 			    t->set[i].key);
 	return rc;

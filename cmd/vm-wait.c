@@ -27,7 +27,8 @@
 enum {
 	CHUNK = 16384,
 	INOTIFY_BYTES = 16384,
-	DIR_EVENTS = IN_CREATE | IN_MOVED_TO | IN_ONLYDIR,
+	SOCKET_EVENTS = IN_CREATE | IN_MOVED_TO,
+	REMOVED_EVENTS = IN_MOVE_SELF | IN_DELETE_SELF,
 };
 
 static struct args {
@@ -72,7 +73,7 @@ struct waiter {
 	struct live live;
 	struct live_status status;
 	struct watch ctl, peer;
-	int dir;		/* watch descriptor of its run directory */
+	int dir, record;	/* watch descriptors: run directory, VM's */
 	struct timer retry;	/* looks at a lock nobody answers for */
 	int console;		/* -1: not attached */
 	struct watch heard;
@@ -109,9 +110,12 @@ static void finish(struct waiter *w)
 
 static void met(struct waiter *w)
 {
-	tally_done(&w->wait->tally, w->name);
+	struct wait *all = w->wait;
+
+	if (!args.any || !all->tally.done_one)
+		tally_done(&all->tally, w->name);
 	if (args.any)
-		loop_stop(&w->wait->loop);
+		loop_stop(&all->loop);
 	finish(w);
 }
 
@@ -272,15 +276,22 @@ static int watch_stopping(struct waiter *w)
 
 /* -- a VM that does not run -- */
 
-/* Asks to be told when the VM's socket appears. */
-static void watch_run_dir(struct waiter *w)
+/* Asks to be told of EVENTS in the directory DIR; its watch descriptor. */
+static int watch_dir(struct waiter *w, int dir, uint32_t events)
 {
-	autoclose int dir = vm_run_dir(&w->live.vm, false);
 	char path[32];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", dir);
-	w->dir = dir < 0 ? -1 : inotify_add_watch(w->wait->inotify, path,
-						  DIR_EVENTS);
+	return dir < 0 ? -1 : inotify_add_watch(w->wait->inotify, path,
+						events | IN_ONLYDIR);
+}
+
+/* ... when the VM's socket appears. */
+static void watch_run_dir(struct waiter *w)
+{
+	autoclose int dir = vm_run_dir(&w->live.vm, false);
+
+	w->dir = watch_dir(w, dir, SOCKET_EVENTS);
 }
 
 static void on_retry(struct timer *t)
@@ -323,18 +334,28 @@ static void begin(struct waiter *w)
 	}
 }
 
-static void on_inotify_event(struct wait *all, const struct inotify_event *ev)
+/* The VM is no more. If it runs, its process ends too, and says the rest. */
+static void removed(struct waiter *w)
+{
+	if (w->live.conn >= 0 && (for_text(w) || w->wait->cond == FOR_STOPPED))
+		return;
+	if (w->wait->cond == FOR_STOPPED)
+		met(w);
+	else
+		failed(w, fail(E_NOENT, "%s: was removed", w->name));
+}
+
+static void tell(struct waiter *w, const struct inotify_event *ev)
 {
 	bool lost = ev->mask & IN_Q_OVERFLOW;
 
-	for (struct waiter *w = all->first; w; w = w->next) {
-		if (w->done || w->live.conn >= 0)
-			continue;
-		if (lost || ev->wd == w->dir ||
-		    (ev->wd == all->run && ev->len &&
-		     !strcmp(ev->name, w->name)))
-			begin(w);
-	}
+	if (ev->wd == w->record && (ev->mask & REMOVED_EVENTS))
+		removed(w);
+	else if (w->live.conn >= 0)
+		return;
+	else if (lost || ev->wd == w->dir || (ev->wd == w->wait->run &&
+					      !strcmp(ev->name, w->name)))
+		begin(w);
 }
 
 static void on_inotify(struct watch *watch, uint32_t events)
@@ -348,7 +369,9 @@ static void on_inotify(struct watch *watch, uint32_t events)
 	for (ssize_t i = 0; i < n;) {
 		struct inotify_event *ev = (void *)(data + i);
 
-		on_inotify_event(all, ev);
+		for (struct waiter *w = all->first; w; w = w->next)
+			if (!w->done)
+				tell(w, ev);
 		i += sizeof(*ev) + ev->len;
 	}
 }
@@ -365,15 +388,17 @@ static int add(struct wait *all, const char *name)
 	snprintf(w->name, sizeof(w->name), "%s", name);
 	w->wait = all;
 	w->next = all->first;
-	w->console = w->dir = -1;
+	w->console = w->dir = w->record = -1;
 	w->live.conn = w->live.peer = -1;
 	all->first = w;
 	all->open++;
 	rc = vm_open(&w->live.vm, &all->store, name);
-	if (rc < 0)
+	if (rc < 0) {
 		failed(w, rc);
-	else
-		begin(w);
+		return 0;
+	}
+	w->record = watch_dir(w, w->live.vm.dir, REMOVED_EVENTS);
+	begin(w);
 	return 0;
 }
 
@@ -493,7 +518,7 @@ static int watch_runs(struct wait *all)
 	if (all->inotify < 0)
 		return fail_sys("inotify");
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", run);
-	all->run = inotify_add_watch(all->inotify, path, DIR_EVENTS);
+	all->run = inotify_add_watch(all->inotify, path, SOCKET_EVENTS);
 	if (all->run < 0)
 		return fail_sys("run directory");
 	return watch_add(&all->loop, &all->inotify_watch, all->inotify,

@@ -57,7 +57,9 @@ void live_close(struct live *l)
 
 int live_call(struct live *l, const char *request, struct buf *answer, int *fd)
 {
-	int rc = ctl_call(l->conn, request, answer, fd, LIVE_ANSWER_NS);
+	uint64_t now = now_ns(), left = l->until > now ? l->until - now : 0;
+	int rc = ctl_call(l->conn, request, answer, fd,
+			  max_u64(left, LIVE_ANSWER_NS));
 
 	return rc < 0 ? fail_in(rc, "%s", l->vm.name) : 0;
 }
@@ -128,8 +130,10 @@ static int press(struct live *l, const char *request, uint64_t deadline)
 	bool reset = starts_with(request, "reset", NULL);
 	uint64_t first = UINT64_MAX, next = 0, now;
 	struct live_status s;
-	int rc = live_call(l, "watch", NULL, NULL);
+	int rc;
 
+	l->until = deadline;
+	rc = live_call(l, "watch", NULL, NULL);
 	for (; rc == 0; rc = wait_event(l, min_u64(deadline, s.listens ?
 						   next : now + LISTEN_NS))) {
 		rc = live_status(l, &s);

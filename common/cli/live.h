@@ -10,6 +10,7 @@
 #include "state/vm.h"
 
 #define LIVE_ANSWER_NS 5000000000ULL	/* what a VM's answer may take */
+#define LIVE_BUILD_NS 60000000000ULL	/* what building its machine may take */
 #define LIVE_END_NS 10000000000ULL	/* what its end may take, once begun */
 
 enum live_state {
@@ -30,6 +31,11 @@ struct live {
 	struct vm vm;
 	int conn;		/* -1: does not run */
 	int peer;		/* pidfd of its process, -1: unknown */
+	/*
+	 * now_ns() until which it may take to answer, if that is longer than
+	 * LIVE_ANSWER_NS: it is silent while it builds its machine anew.
+	 */
+	uint64_t until;
 };
 
 /*
@@ -42,7 +48,7 @@ void live_close(struct live *l);
 /* Connects (again). 0 or -E_STOPPED. */
 int live_connect(struct live *l);
 
-/* ctl_call() within LIVE_ANSWER_NS. */
+/* ctl_call() within LIVE_ANSWER_NS, or until `until`. */
 int live_call(struct live *l, const char *request, struct buf *answer, int *fd);
 /* Asks for the status. */
 int live_status(struct live *l, struct live_status *s);

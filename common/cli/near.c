@@ -46,8 +46,8 @@ void near_try(struct near *n, const char *candidate)
 	if (len >= NEAR_WORD || strlen(candidate) >= NEAR_WORD)
 		return;
 	d = distance(n->word, candidate);
-	/* A word of three letters is near to any other of three. */
-	if (d < n->distance && d < len) {
+	/* One letter in three may be wrong. */
+	if (d < n->distance && d <= (len + 2) / 3) {
 		n->best = candidate;
 		n->distance = d;
 	}

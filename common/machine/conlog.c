@@ -132,10 +132,10 @@ static int append(struct conlog *g, const char *data, size_t len)
 		f->end += n;
 		g->end += n;
 		g->good = g->end;
+		g->failed = false;
 		data += n;
 		len -= n;
 	}
-	g->failed = false;
 	return 0;
 }
 

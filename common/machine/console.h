@@ -105,7 +105,7 @@ struct console {
 
 	pthread_mutex_t lock;	/* from here on */
 	uint64_t logged, end;	/* offsets: in the log; written so far */
-	bool kicked;		/* the loop knows of bytes to come for */
+	bool kicked;		/* bytes came that the loop has not spread */
 	bool ready;		/* the device can take input again */
 	char ring[CONSOLE_RING];
 };

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * bare.c - the floor that a hypervisor's start is measured against: a VM of
- * one vCPU with the parts ours has (memory slot, interrupt chips, CPUID), made
- * by nothing but the system calls it takes, up to a guest's first port write.
- * Prints nothing; exit status 0 when the guest came that far.
+ * one vCPU with the parts ours has (memory slot, interrupt chips and routes,
+ * CPUID, MSRs, local APIC), made by nothing but the system calls it takes. At
+ * the guest's first port write it prints a byte and ends with status 0.
  *
  * usage: bare [MEGABYTES]	default: 256
  *
@@ -16,11 +16,29 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-enum { PORT = 0xf4, ENTRY = 0x1000, CPUID_ENTRIES = 256 };
+enum { PORT = 0xf4, ENTRY = 0x1000, CPUID_ENTRIES = 256, PINS = 24 };
 
 /* out %al, $0xf4; hlt */
 static const uint8_t guest[] = { 0xe6, PORT, 0xf4 };
+
+/* Each pin of the I/O APIC, and no 8259. */
+static int set_routes(int vm)
+{
+	static union {
+		struct kvm_irq_routing head;
+		uint8_t room[sizeof(struct kvm_irq_routing) +
+			     PINS * sizeof(struct kvm_irq_routing_entry)];
+	} routes = { .head.nr = PINS };
+
+	for (uint32_t i = 0; i < PINS; i++)
+		routes.head.entries[i] = (struct kvm_irq_routing_entry){
+			.gsi = i, .type = KVM_IRQ_ROUTING_IRQCHIP,
+			.u.irqchip = { KVM_IRQCHIP_IOAPIC, i },
+		};
+	return ioctl(vm, KVM_SET_GSI_ROUTING, &routes);
+}
 
 static int make_vm(int dev, uint64_t bytes)
 {
@@ -38,7 +56,7 @@ static int make_vm(int dev, uint64_t bytes)
 	if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ||
 	    ioctl(vm, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0 ||
 	    ioctl(vm, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
-	    ioctl(vm, KVM_CREATE_IRQCHIP, 0) < 0)
+	    ioctl(vm, KVM_CREATE_IRQCHIP, 0) < 0 || set_routes(vm) < 0)
 		exit(1);
 	return vm;
 }
@@ -53,6 +71,23 @@ static void set_cpuid(int dev, int vcpu)
 
 	if (ioctl(dev, KVM_GET_SUPPORTED_CPUID, &cpuid) < 0 ||
 	    ioctl(vcpu, KVM_SET_CPUID2, &cpuid) < 0)
+		exit(1);
+}
+
+/* IA32_MISC_ENABLE, and the local APIC as it is. */
+static void set_rest(int vcpu)
+{
+	union {
+		struct kvm_msrs head;
+		uint8_t room[sizeof(struct kvm_msrs) +
+			     sizeof(struct kvm_msr_entry)];
+	} msrs = { .head.nmsrs = 1 };
+	struct kvm_lapic_state apic;
+
+	msrs.head.entries[0] = (struct kvm_msr_entry){ .index = 0x1a0 };
+	if (ioctl(vcpu, KVM_SET_MSRS, &msrs) < 0 ||
+	    ioctl(vcpu, KVM_GET_LAPIC, &apic) < 0 ||
+	    ioctl(vcpu, KVM_SET_LAPIC, &apic) < 0)
 		exit(1);
 }
 
@@ -82,8 +117,10 @@ int main(int argc, char **argv)
 	if (vcpu < 0 || run == MAP_FAILED)
 		return 1;
 	set_cpuid(dev, vcpu);
+	set_rest(vcpu);
 	set_entry(vcpu);
-	if (ioctl(vcpu, KVM_RUN, 0) < 0)
+	if (ioctl(vcpu, KVM_RUN, 0) < 0 || run->exit_reason != KVM_EXIT_IO ||
+	    run->io.port != PORT)
 		return 1;
-	return run->exit_reason != KVM_EXIT_IO || run->io.port != PORT;
+	return write(STDOUT_FILENO, "!", 1) != 1;
 }

@@ -68,13 +68,13 @@ on_tty() { timeout 20 script -qefc "$1" /dev/null; }
 
 @test "a stream without input stays, with a closed one too, and with -r" {
 	up a 'say=one\n' wait=500 'say=two\n' off
-	console a <&- >closed &
-	console -r a < <(echo off) >readonly &
-	console a < <(sleep 0.1) >empty &
-	console a </dev/null >null &
+	console a <&- >closed.out &
+	console -r a < <(echo off) >readonly.out &
+	console a < <(sleep 0.1) >empty.out &
+	console a </dev/null >null.out &
 	wait
 	for f in closed readonly empty null; do
-		[ "$(cat $f)" = $'one\ntwo' ]
+		[ "$(cat $f.out)" = $'one\ntwo' ]
 	done
 }
 
@@ -218,7 +218,7 @@ on_tty() { timeout 20 script -qefc "$1" /dev/null; }
 		(sleep 0.5; stty -g </dev/tty >during; kill $(pgrep -P $$ -x vm-console)) &
 		vm-console a; rc=$?; stty -g >after; exit $rc' < <(typed 1)
 	cmp before after
-	! cmp -s before during
+	run ! cmp -s before during
 	run -0 on_tty 'stty -g >before; vm-console a; stty -g >after' < <(typed 0.3 'off\r')
 	cmp before after
 }

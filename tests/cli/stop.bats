@@ -69,7 +69,7 @@ state() { vm-ls -H -o state "$1"; }
 @test "--now asks nobody" {
 	up a listen
 	run -0 stop --now a
-	! vm-console --log a | grep -q button
+	run ! grep -q button <(vm-console --log a)
 }
 
 @test "a paused VM is not stopped by its button, a crashed one is stopped" {

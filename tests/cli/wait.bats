@@ -19,7 +19,7 @@ await() { timeout 20 vm-wait "$@"; }
 @test "the condition is needed, and must be one" {
 	run -2 await a
 	run -2 await a --for
-	run -2 await a --for done
+	run -2 await a --for ready
 	run -2 await a --for tcp:22
 	run -2 await a --for agent
 	run -2 await a --for login -t never
@@ -27,7 +27,7 @@ await() { timeout 20 vm-wait "$@"; }
 	run -2 --separate-stderr await a --for 'console:(x'
 	[[ $stderr == "vm-wait: --for 'console:(x': "* ]]
 	vm-wait --help | grep -q 'console:REGEX'
-	! vm-wait --help | grep -q 'tcp:\|agent'
+	run ! grep -q 'tcp:\|agent' <(vm-wait --help)
 }
 
 @test "no such VM is said at once and others are waited for" {
@@ -179,6 +179,25 @@ await() { timeout 20 vm-wait "$@"; }
 	[ "$output" = b ]
 	run -0 await x b --for login --any
 	run -124 await a c --for login --any -t 0.3
+}
+
+@test "--any prints one name, though many meet it" {
+	up a 'say=login: '
+	up b 'say=login: '
+	run -0 await a b --for login --any
+	[ "${#lines[@]}" = 1 ]
+}
+
+@test "a VM that is removed is waited for no more" {
+	await a --for login 2>err &
+	await a --for stopped >out &
+	sleep 0.4
+	vm-rm a
+	wait %1 || rc=$?
+	[ "$rc" = 10 ]
+	[ "$(cat err)" = "vm-wait: a: was removed" ]
+	wait
+	[ "$(cat out)" = a ]
 }
 
 @test "names come from a pipe while others are waited for" {

@@ -18,7 +18,7 @@ boot_sizes() {
 	done | vm-boot | vm-wait --for 'console:guest# ' -t 300 >names
 	[ "$(wc -l <names)" = 3 ]
 	for m in 128 1024 5120; do
-		case $m in 128) vm=m-128m ;; 1024) vm=m-1g ;; *) vm=m-5g ;; esac
+		case $m in 128) vm='m-128m' ;; 1024) vm='m-1g' ;; *) vm='m-5g' ;; esac
 		read -r seen mem < <(vm-console --log $vm |
 			sed -n 's/.*cpus=\([0-9]*\) mem=\([0-9]*\) .*/\1 \2/p')
 		[ "$seen" = "$cpus" ]

@@ -208,7 +208,11 @@ static enum saw chips(struct dev *d)
 
 /* ------------------------------------------------------------- processors */
 
+enum { NOT_FIXED = 0x700 };	/* in a message's data: an NMI or worse */
+
 static volatile bool ap_work, ap_works;
+/* Also where the rings are: devices may then write over this program. */
+static bool ap_suicidal;
 
 /* Sends COMMAND to all processors but this one. */
 static void ipi(uint32_t command)
@@ -217,27 +221,36 @@ static void ipi(uint32_t command)
 	put(LAPIC + 0x300, 4, 0xc0000 | command);
 }
 
-/* Uses and misuses every register while the other one does, too. */
+/* Misuses a register of D, or uses it. */
+static void meddle(struct dev *d)
+{
+	uint32_t at = chance() & 0x3fff;
+
+	if (!(at & 0x300))
+		at &= 0x3f;		/* the common configuration */
+	if (!ap_suicidal && at >= QUEUE_DESC - 2 && at < COMMON_BYTES)
+		at = STATUS;
+	if (at & 1)
+		kick(d);
+	else if (at & 2)
+		get(d->bar + at, 4);
+	else if (chance() % 4)
+		put(d->bar + at, 2, chance() & ~NOT_FIXED);
+	else
+		put(d->ecam + at % 256, 2, chance());
+}
+
 static void fight(void)
 {
-	for (;;) {
+	ap_works = true;
+	while (ap_work) {
 		struct dev *d = &devs[chance() % ARRAY_SIZE(devs)];
-		uint32_t at = chance() & 0x3fff;
 
-		ap_works = ap_work;
-		if (!ap_work || !d->bar)
-			continue;
-		if (!(at & 0x300))
-			at &= 0x3f;
-		if (at & 1)
-			kick(d);
-		else if (at & 2)
-			get(d->bar + at, 4);
-		else if (chance() % 4)
-			put(d->bar + at, 2, chance());
-		else
-			put(d->ecam + at % 256, 2, chance());
+		if (d->bar)
+			meddle(d);
 	}
+	ap_works = false;
+	halt();
 }
 
 static bool ap_start(void)
@@ -256,7 +269,7 @@ static enum saw smp_fight(struct dev *d)
 {
 	if (!ap_start())
 		return SILENT;
-	for (unsigned i = 0; i < 400; i++) {
+	for (unsigned i = 0; i < 1000; i++) {
 		d = &devs[i % ARRAY_SIZE(devs)];
 		if (!d->bar)
 			continue;
@@ -267,6 +280,7 @@ static enum saw smp_fight(struct dev *d)
 		reg(d, STATUS, 1, FEATURES_OK);
 		dev_enable(d, QUEUE, d->desc, d->avail, d->used);
 		reg(d, STATUS, 1, DRIVER_OK);
+		d->size = QUEUE;
 		honest(d);
 		add(d, 0);
 		put(d->avail + 2, 2, used_idx(d) + 1);
@@ -404,14 +418,30 @@ static void nmi_self(void)
 	halt();
 }
 
-/* The others start anywhere below 1 MiB, on zeroes, again and again. */
+/* The others begin again and again. */
 static void storm_ipi(void)
+{
+	ap_start();
+	for (;;) {
+		ipi(0x4500);
+		ipi(0x4600 | AP_START >> 12);
+	}
+}
+
+/* The others begin anywhere below 1 MiB. */
+static void storm_astray(void)
 {
 	for (;;) {
 		ipi(0x4500);
 		ipi(0x4600 | (chance() & 0xff));
-		ipi(0x4600 | AP_START >> 12);
 	}
+}
+
+static void storm_fight(void)
+{
+	ap_suicidal = true;
+	for (;;)
+		smp_fight(rng);
 }
 
 /* The local APIC wanders over RAM, BARs and the void. */
@@ -521,6 +551,8 @@ static const struct ending endings[] = {
 	{ "init-self", init_self },
 	{ "nmi-self", nmi_self },
 	{ "storm-ipi", storm_ipi },
+	{ "storm-astray", storm_astray },
+	{ "storm-fight", storm_fight },
 	{ "storm-apic", storm_apic },
 	{ "storm-kick", storm_kick },
 	{ "storm-queue", storm_queue },

@@ -1,0 +1,192 @@
+#!/usr/bin/env bats
+# Guests that misbehave (tests/guest/hostile.c, rampage.c) on any /dev/kvm: the
+# VM is reset, its device breaks, or it stops with a message. The process
+# neither crashes nor hangs nor grows.
+# shellcheck disable=SC2034,SC2154	# bats sets and reads some
+
+bats_require_minimum_version 1.5.0
+load lib
+
+# What a VM's process may grow by: memory beside the guest's own (KiB; a
+# sanitizer keeps more), descriptors (one for each MSI-X vector in use).
+GROWTH=${VM_GROWTH_KB:-2048}
+FDS=12
+# Most bytes of a VM's log and of its console's, which keeps 1M.
+LOG_MAX=$((512 << 10))
+CONSOLE_MAX=$((1100 << 10))
+
+setup() {
+	scratch
+	[[ -w /dev/kvm ]] || skip "no /dev/kvm that may be written"
+}
+
+teardown() {
+	[[ ! -d ${VM_STATE:-} ]] || vm-ls -q 2>/dev/null | vm-rm --force - >/dev/null 2>&1 || :
+}
+
+# own PID : its descriptors, and its KiB beside the guest's memory, which
+# alone is left out of core dumps ("dd")
+own() {
+	local fds=("/proc/$1/fd/"*)
+	echo "${#fds[@]} $(awk '$1 == "Rss:" { kb = $2 }
+		$1 == "VmFlags:" && !/ dd( |$)/ { sum += kb }
+		END { print sum }' "/proc/$1/smaps")"
+}
+
+# guest NAME KERNEL ORDER [OPTION...] : boots it, its size at the start noted
+guest() {
+	local name=$1 kernel=$VM_BIN/tests/guest/$2 order=$3
+	shift 3
+	printf host >"$name.img"
+	truncate -s 1M "$name.img"
+	vm-create "$name" -m 16M --kernel "$kernel" --append "hostile=$order" \
+		--disk "$PWD/$name.img" --set console=virtio "$@" >/dev/null
+	vm-boot --paused "$name" >/dev/null
+	col "$name" pid >"$name.pid"
+	own "$(<"$name.pid")" >"$name.own"
+	vm-resume "$name" >/dev/null
+}
+
+# bytes FILE... : of those that are there
+bytes() { cat "$@" 2>/dev/null | wc -c; }
+
+# intact NAME STATE... : one process since it was booted, which answers at
+# once, is in one of these states, and has grown by nothing
+intact() {
+	local name=$1 fds kb fds_now kb_now pid state dir=$VM_STATE/vms/$1
+	shift
+	read -r state pid < <(timeout 5 vm-ls -H -p -o state,pid "$name")
+	echo "# $name: $state, process $pid, was $(<"$name.pid")"
+	[[ " $* " == *" $state "* && $pid == "$(<"$name.pid")" ]] || return 1
+	read -r fds kb <"$name.own"
+	read -r fds_now kb_now < <(own "$pid")
+	echo "# $name: descriptors $fds, now $fds_now; KiB $kb, now $kb_now;" \
+		"log $(bytes "$dir/log") bytes, console $(bytes "$dir"/console.log{,.1})"
+	((fds_now <= fds + FDS && kb_now <= kb + GROWTH)) || return 1
+	(($(bytes "$dir/log") <= LOG_MAX)) || return 1
+	(($(bytes "$dir"/console.log{,.1}) <= CONSOLE_MAX)) || return 1
+	! grep -aE 'ERROR: |runtime error: |WARNING: ' "$dir/log"
+}
+
+# unplug NAME... : ends at once
+unplug() {
+	timeout 5 vm-stop --now "$@" >/dev/null
+	[ "$(vm-ls -q -f state=stopped "$@")" = "$(in_lines "$@" | sort)" ]
+}
+
+# tried NAME... : every crime was committed and came to what it was to
+tried() {
+	local name
+	for name; do
+		vm-wait "$name" --for 'console:hostile: end' -t 120 >/dev/null
+		vm-console --log "$name" | tr -d '.\r' | grep -aE '^(not ok|hostile:)' || :
+		vm-console --log "$name" | grep -aqE 'hostile: end, [1-9][0-9]* ok, 0 not ok'
+		[ "$(col "$name" boots)" = 1 ]
+		intact "$name" running
+	done
+	unplug "$@"
+}
+
+# boots_beyond N NAME : waits until it was booted more often
+boots_beyond() {
+	for _ in {1..200}; do
+		[[ $(col "$2" boots) -le $1 ]] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+@test "a ring that loops, jumps or points outside RAM breaks its device, no other" {
+	guest h hostile ring-
+	tried h
+}
+
+@test "so does an indirect table that loops, nests, is too long or not RAM" {
+	guest h hostile indirect-
+	tried h
+}
+
+@test "a queue out of bounds is refused; one in use cannot be changed" {
+	guest h hostile queue-
+	tried h
+}
+
+@test "steps out of order are not taken; a reset amid requests is one" {
+	guest h hostile step-
+	tried h
+}
+
+@test "doorbells flooded, rung too early and for no queue do no harm" {
+	guest h hostile kick-
+	tried h
+}
+
+@test "MSI-X vectors that are not there and messages to anywhere do no harm" {
+	guest h hostile msix-
+	tried h
+}
+
+@test "requests beyond the disk, without a status or of 1 GiB are answered or break it" {
+	guest h hostile request-
+	tried h
+	[ "$(stat -c %s h.img)" = $((1 << 20)) ]
+}
+
+@test "every register, port and width of an access is answered" {
+	guest s rampage sweep-
+	guest r rampage ports-r
+	guest w rampage ports-w
+	guest p rampage ports-p
+	guest i rampage ports-s
+	guest c rampage serial-
+	tried s r w p i c
+}
+
+@test "BARs laid over each other, RAM and chips, and used there, can be put back" {
+	guest h rampage bar-
+	tried h
+}
+
+@test "two processors fight over every device, which can be used afterwards" {
+	guest h rampage smp- -c 2
+	tried h
+}
+
+@test "resets without end, by any door: the process, its log and its table of files stay small" {
+	local doors=(reset-fault reset-control reset-keyboard reset-system reset-broken
+		reset-busy wild-paging wild-segments nmi-self)
+	for d in "${doors[@]}"; do guest "$d" rampage "$d"; done
+	for d in "${doors[@]}"; do boots_beyond 20 "$d"; done
+	for d in "${doors[@]}"; do intact "$d" running; done
+	unplug "${doors[@]}"
+}
+
+@test "a jump into nothing or a device, an INIT: stopped with a message, or reset" {
+	local ways=(jump-nowhere jump-bar jump-ecam jump-top init-self)
+	for w in "${ways[@]}"; do guest "$w" rampage "$w"; done
+	for w in "${ways[@]}"; do
+		for _ in {1..100}; do
+			[[ $(col "$w" state) == running && $(col "$w" boots) == 1 ]] || break
+			sleep 0.05
+		done
+		intact "$w" crashed running
+		[[ $(col "$w" boots) -gt 1 ]] || grep -q 'crashed: ' "$VM_STATE/vms/$w/log"
+	done
+	unplug "${ways[@]}"
+}
+
+@test "storms of interrupts, kicks and output hold up no one else, nor their own end" {
+	local storms=(storm-ipi storm-astray storm-fight storm-apic storm-kick storm-queue
+		storm-console storm-serial wild-stack halt)
+	for s in "${storms[@]}"; do guest "$s" rampage "$s" -c 2; done
+	sleep 2
+	for s in "${storms[@]}"; do intact "$s" running crashed; done
+	unplug "${storms[@]}"
+}
+
+@test "what turns itself off is off" {
+	guest h rampage off
+	run -0 vm-wait h --for stopped -t 20
+	[ "$(col h state)" = stopped ]
+	[ ! -s "$VM_STATE/vms/h/log" ]
+}
