@@ -1,13 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+
+#include "base/err.h"
 
 enum { LINE_BYTES = 400 };
 static const uint64_t second_ns = 1000000000;
+
+int log_open(int dir)
+{
+	autoclose int fd = -1;
+	struct stat st;
+
+	if (fstatat(dir, "log", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_size > LOG_MAX)
+		renameat(dir, "log", dir, "log.old");
+	fd = openat(dir, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC |
+		    O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+		return fail_sys("log");
+	return 0;
+}
 
 static void say(const char *fmt, va_list ap)
 {

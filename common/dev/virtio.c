@@ -18,12 +18,12 @@ enum {
 static const uint64_t core_features = VIRTIO_F_BIT(VIRTIO_F_V1) |
 	VIRTIO_F_BIT(VIRTIO_F_INDIRECT) | VIRTIO_F_BIT(VIRTIO_F_EVENT);
 
-static void queue_clear(struct virtio *v, unsigned i)
+static void queue_clear(struct virtq *q)
 {
-	v->queue[i] = (struct virtq){
-		.dev = v, .index = i, .kick = v->queue[i].kick,
-		.vector = NO_VECTOR,
-	};
+	size_t keep = offsetof(struct virtq, size);
+
+	memset((char *)q + keep, 0, sizeof(*q) - keep);
+	q->vector = NO_VECTOR;
 }
 
 int virtio_init(struct virtio *v, const struct virtio_ops *ops,
@@ -39,8 +39,8 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops,
 	v->offered = ops->features | core_features;
 	pthread_mutex_init(&v->lock, NULL);
 	for (unsigned i = 0; i < VIRTIO_QUEUES; i++) {
-		v->queue[i].kick = -1;
-		queue_clear(v, i);
+		v->queue[i] = (struct virtq){ .dev = v, .index = i, .kick = -1 };
+		queue_clear(&v->queue[i]);
 	}
 	for (unsigned i = 0; i < ops->nqueues; i++) {
 		v->queue[i].kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -165,7 +165,7 @@ void virtio_reset(struct virtio *v)
 		v->ops->stop(v);
 	v->started = false;
 	for (unsigned i = 0; i < v->ops->nqueues; i++) {
-		queue_clear(v, i);
+		queue_clear(&v->queue[i]);
 		(void)!read(v->queue[i].kick, &kicks, sizeof(kicks));
 	}
 	v->features = 0;

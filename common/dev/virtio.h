@@ -66,7 +66,9 @@ struct virtq_chain {
 
 struct virtq {
 	struct virtio *dev;
+	int kick;		/* eventfd the driver's notification writes */
 	uint16_t index;
+	/* A reset clears what follows. What is above any vCPU may read. */
 	uint16_t size;		/* as the driver set it; power of two */
 	bool enabled;
 	gpa_t desc, avail, used;
@@ -74,7 +76,6 @@ struct virtq {
 	uint16_t used_idx;	/* what was published last */
 	uint16_t signalled;	/* used_idx at the last interrupt, EVENT_IDX */
 	bool signalled_valid;	/* false: interrupt at the next signal */
-	int kick;		/* eventfd the driver's notification writes */
 	uint16_t vector;	/* MSI-X vector, 0xffff none: transport's */
 };
 

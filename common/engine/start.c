@@ -7,14 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
 
-enum { LOG_MAX = 256 * 1024, STDIO_FDS = 3 };
+enum { STDIO_FDS = 3 };
 
 /* Closes every descriptor but 0-2 and the N of KEEP (which is sorted here). */
 static void close_others(int *keep, int n)
@@ -38,24 +37,6 @@ static void close_others(int *keep, int n)
 	close_range(from, ~0U, 0);
 }
 
-/* Standard error to the VM's log, of which the last run's tail is kept. */
-static int open_log(const struct vm *vm)
-{
-	autoclose int fd = -1;
-	struct stat st;
-
-	if (fstatat(vm->dir, "log", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    st.st_size > LOG_MAX)
-		renameat(vm->dir, "log", vm->dir, "log.old");
-	fd = openat(vm->dir, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC |
-		    O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return fail_sys("log");
-	if (dup2(fd, STDERR_FILENO) < 0)
-		return fail_sys("log");
-	return 0;
-}
-
 /* Leaves the caller's session and files behind. PIPE stays open. */
 static int detach(const struct vm *vm, int pipe)
 {
@@ -69,7 +50,7 @@ static int detach(const struct vm *vm, int pipe)
 		return fail_sys("/dev/null");
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
-	return open_log(vm);
+	return log_open(vm->dir);
 }
 
 /* The message on the pipe: "RC SENTENCE". */

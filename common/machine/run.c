@@ -120,6 +120,9 @@ static void reset(struct run *r)
 
 	r->soft_reset = false;
 	leave(r);
+	/* the new devices may complain as much as the old ones did */
+	if (!r->args->foreground && log_open(r->args->vm->dir) < 0)
+		log_line("%s", err_text());
 	/* what the old machine still rang for is not the new one's */
 	__atomic_fetch_and(&r->pending, PENDING_STOP, __ATOMIC_SEQ_CST);
 	rc = enter(r, paused);

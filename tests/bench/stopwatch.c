@@ -32,7 +32,7 @@
 
 #include "base/text.h"
 
-enum { WORDS = 64, LIMIT_MS = 120000, SAID = 1 << 16 };
+enum { WORDS = 64, LIMIT_MS = 120000, AGAIN_MS = 500, SAID = 1 << 16 };
 
 extern char **environ;
 
@@ -124,6 +124,19 @@ static void drain(int fd, bool echo)
 	close(fd);
 }
 
+/* More than once: a guest may take the first for its power button, unheard. */
+static void terminate(pid_t pid, int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char buf[4096];
+
+	do {
+		kill(pid, SIGCONT);
+		kill(pid, SIGTERM);
+	} while (poll(&p, 1, AGAIN_MS) == 0 || read(fd, buf, sizeof(buf)) > 0);
+	close(fd);
+}
+
 static int end_of(pid_t pid)
 {
 	int status;
@@ -148,31 +161,38 @@ static void run_then(pid_t pid)
 		die(args.then, "failed");
 }
 
+static void print_us(double us)
+{
+	if (us >= 0)
+		printf("%.0f ", us);
+	else
+		printf("- ");
+}
+
 static void measure(int which, const char *command)
 {
 	double begin = now_us(), until;
-	bool came;
-	int fd;
+	int fd, status;
 	pid_t pid = start(command, 0, &fd);
+	bool came = wait_for(fd, args.text);
 
-	came = wait_for(fd, args.text);
 	until = now_us();
-	if (came)
-		printf("%d %.0f ", which, until - begin);
-	else
-		printf("%d - ", which);
+	printf("%d ", which);
+	print_us(came ? until - begin : -1);
 	if (args.end) {
-		printf("- ");
-		kill(pid, args.then ? SIGSTOP : SIGTERM);
+		print_us(-1);
+		if (args.then)
+			kill(pid, SIGSTOP);
 		run_then(pid);
-		kill(pid, SIGCONT);
-		kill(pid, SIGTERM);
+		terminate(pid, fd);
+	} else {
+		drain(fd, false);
 	}
-	drain(fd, false);
-	if (args.end ? (end_of(pid), !came) : end_of(pid))
+	status = end_of(pid);
+	if (args.end ? !came : status)
 		die(command, "failed");
 	if (!args.end) {
-		printf("%.0f ", now_us() - begin);
+		print_us(now_us() - begin);
 		run_then(pid);
 	}
 	putchar('\n');

@@ -12,7 +12,7 @@ load lib
 GROWTH=${VM_GROWTH_KB:-2048}
 FDS=12
 # Most bytes of a VM's log and of its console's, which keeps 1M.
-LOG_MAX=$((512 << 10))
+LOG_MAX=$((320 << 10))
 CONSOLE_MAX=$((1100 << 10))
 
 setup() {
@@ -71,7 +71,7 @@ intact() {
 # unplug NAME... : ends at once
 unplug() {
 	timeout 5 vm-stop --now "$@" >/dev/null
-	[ "$(vm-ls -q -f state=stopped "$@")" = "$(in_lines "$@" | sort)" ]
+	[ "$(vm-ls -q -f state=stopped "$@" | wc -l)" = $# ]
 }
 
 # tried NAME... : every crime was committed and came to what it was to
@@ -156,6 +156,8 @@ boots_beyond() {
 	local doors=(reset-fault reset-control reset-keyboard reset-system reset-broken
 		reset-busy wild-paging wild-segments nmi-self)
 	for d in "${doors[@]}"; do guest "$d" rampage "$d"; done
+	# all but full, so that it need not complain for minutes
+	head -c 300K /dev/zero | tr '\0' '\n' >>"$VM_STATE/vms/reset-broken/log"
 	for d in "${doors[@]}"; do boots_beyond 20 "$d"; done
 	for d in "${doors[@]}"; do intact "$d" running; done
 	unplug "${doors[@]}"

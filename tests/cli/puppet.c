@@ -318,6 +318,7 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return EXIT_USAGE;
 	p.step = argv + 2;
+	p.vm.dir = p.vm.lock = -1;
 	rc = store_open(&st, NULL, false);
 	if (rc == 0)
 		rc = vm_open(&p.vm, &st, argv[1]);
@@ -327,5 +328,7 @@ int main(int argc, char **argv)
 		rc = start();
 	if (rc < 0)
 		fprintf(stderr, "puppet: %s\n", err_text());
+	vm_close(&p.vm);
+	store_close(&st);
 	return err_exit(rc);
 }

@@ -47,7 +47,7 @@ static struct fake_queue q;
 static struct virtq *const vq = &box.virtio.queue[1];
 static const unsigned at = 3 << 3;	/* slot 3: its INTA is GSI 19 */
 
-enum { LINE = 19, QUEUE = 0x10000, DATA = 0x20000 };
+enum { LINE = 19, QUEUE = 0x10000, DATA = 0x20000, MOVES = 500000 };
 
 static void setup(void)
 {
@@ -479,6 +479,37 @@ TEST(several_devices_share_a_bus)
 	teardown();
 }
 
+/* Another vCPU: puts the BAR elsewhere and back; how often in vain. */
+static void *move_bar(void *arg)
+{
+	const int kick = box.virtio.queue[1].kick;
+	uint32_t base = fake_bar(&drv, 0);
+	size_t *bad = arg;
+
+	for (unsigned i = 0; i < MOVES; i++) {
+		fake_conf_set(&f, at, PCI_BAR0, 4, base + 0x10000 * (i & 1));
+		*bad += box.pci.bell[1].fd != kick;
+	}
+	return NULL;
+}
+
+TEST(a_reset_never_takes_away_what_another_vcpu_kicks)
+{
+	pthread_t vcpu;
+	size_t bad = 0;
+
+	setup();
+	pthread_create(&vcpu, NULL, move_bar, &bad);
+	/* By the transport's own way: the BAR is not always where it was. */
+	while (pthread_tryjoin_np(vcpu, NULL) != 0) {
+		pthread_mutex_lock(&box.virtio.lock);
+		virtio_set_status(&box.virtio, 0);
+		pthread_mutex_unlock(&box.virtio.lock);
+	}
+	EQ(bad, 0);
+	teardown();
+}
+
 TESTS(T(a_driver_finds_all_structures),
       T(queue_registers_hold_until_enabled),
       T(queues_that_are_not_there_read_as_size_0),
@@ -495,4 +526,5 @@ TESTS(T(a_driver_finds_all_structures),
       T(the_window_reaches_the_registers_of_an_unmapped_bar),
       T(the_window_reaches_nothing_else),
       T(a_machine_reset_leaves_a_clean_device),
-      T(several_devices_share_a_bus))
+      T(several_devices_share_a_bus),
+      T(a_reset_never_takes_away_what_another_vcpu_kicks))

@@ -50,7 +50,7 @@ static enum saw ring_next(struct dev *d)
 
 static enum saw ring_head(struct dev *d)
 {
-	return submit(d, QUEUE) == BROKEN ? BROKEN : SERVED;
+	return submit(d, QUEUE);
 }
 
 static enum saw ring_jump(struct dev *d)

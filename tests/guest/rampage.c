@@ -36,9 +36,16 @@ static void sweep(uint32_t from, uint32_t to, uint32_t val)
 	}
 }
 
+/* All of one device's BAR; of the others', where one part meets the next. */
 static enum saw sweep_bar(struct dev *d)
 {
-	sweep(d->bar, d->bar + 0x4000 - 8, 0);
+	static const uint16_t parts[] = { 0x800, 0x1000, 0x2000, 0x3000,
+		0x3800 };
+
+	if (d == rng)
+		sweep(d->bar, d->bar + 0x4000 - 8, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
+		sweep(d->bar + parts[i] - 16, d->bar + parts[i] + 80, 0);
 	sweep(d->bar, d->bar + COMMON_BYTES, 0xffffffff);
 	for (unsigned i = 0; i < 8; i++)	/* over the end */
 		swap8(d->bar + 0x3ff8 + i, chance());
@@ -120,11 +127,15 @@ static enum saw ports_read(struct dev *d)
 	return serves(d) ? SERVED : BROKEN;
 }
 
+/* Each width in turn where nothing is. */
 static enum saw ports_write(struct dev *d)
 {
+	enum { LAST_DEVICE = 0xd00 };
+
 	for (unsigned port = 0; port < 0x10000; port++)
 		for (unsigned size = 1; size <= 4; size *= 2)
-			if (!is_door(port, size))
+			if (!is_door(port, size) && (port < LAST_DEVICE ||
+						     size == 1U << port % 3))
 				out(port, size, 0xffffffff);
 	for (unsigned port = 0x600; port < 0x608; port++)
 		out(port, 1, 0);

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "base/err.h"
+#include "base/log.h"
 
 #include "scratch.h"
 #include "test.h"
@@ -35,6 +36,45 @@ TEST(only_regular_files_are_opened_and_none_is_waited_for)
 	STR(b.data, "x");
 	EQ(file_read(AT_FDCWD, "file", &b, 0), -EFBIG);
 	buf_release(&b);
+	scratch_remove(dir);
+}
+
+static off_t size_of(const char *name)
+{
+	struct stat st;
+
+	return stat(name, &st) < 0 ? -1 : st.st_size;
+}
+
+/* In a child, whose standard error it becomes. */
+static int log_twice(void)
+{
+	int rc = log_open(AT_FDCWD);
+
+	log_line("one");
+	if (rc < 0 || truncate("log", LOG_MAX + 1) < 0)
+		return 1;
+	rc = log_open(AT_FDCWD);
+	log_line("two");
+	return rc < 0 || log_open(AT_FDCWD) < 0;
+}
+
+TEST(a_log_that_has_grown_is_put_aside_when_it_is_opened_again)
+{
+	char dir[SCRATCH_BYTES];
+	int status = -1;
+	pid_t pid;
+
+	scratch_make(dir);
+	pid = fork();
+	if (pid == 0)
+		_exit(log_twice());
+	waitpid(pid, &status, 0);
+	EQ(status, 0);
+	EQ(size_of("log.old"), LOG_MAX + 1);
+	EQ(size_of("log"), strlen("2026-01-31T12:00:00Z two\n"));
+	OK(unlink("log") == 0 && symlink("log.old", "log") == 0);
+	EQ(log_open(AT_FDCWD), -ELOOP);
 	scratch_remove(dir);
 }
 
@@ -142,4 +182,5 @@ TESTS(T(only_regular_files_are_opened_and_none_is_waited_for),
       T(files_replaced_by_many_at_once_are_always_whole),
       T(a_replacement_that_fails_leaves_the_old_file),
       T(what_a_killed_replacement_left_is_used_again),
+      T(a_log_that_has_grown_is_put_aside_when_it_is_opened_again),
       T(directories_are_made_with_their_parents))
