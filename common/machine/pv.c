@@ -9,6 +9,7 @@
 #include "boot/acpi.h"
 #include "boot/kernel.h"
 #include "boot/layout.h"
+#include "boot/vector.h"
 
 static_assert((int)DOORS_SLEEP_S5 == (int)PV_SLEEP_TYPE_S5 &&
 	      (int)DOORS_EVENTS == (int)PV_ACPI_EVENTS &&
@@ -242,6 +243,8 @@ static int load_up(struct pv *m)
 	};
 	int rc = acpi_build(&m->mem, parts->conf->cpus, &bp.rsdp);
 
+	if (rc == 0)
+		rc = vector_build(&m->mem);
 	return rc == 0 ? boot_load(&m->mem, &bp, &m->entry) : rc;
 }
 

@@ -76,6 +76,7 @@ teardown() { vm-rm --force k >/dev/null 2>&1 || :; }
 @test "disks: raw file and host block device, read only, serial number, flush" {
 	truncate -s 64M a.img b.img
 	echo from-the-host | dd of=b.img conv=notrunc status=none
+	modprobe loop 2>/dev/null || :
 	loop=$(losetup --find --show a.img)
 	vm-create k -m 256M --kernel "$G/vmlinux-cloud" --initrd "$G/initrd-cloud.img" \
 		--append quiet --disk "$loop,serial=first" --disk "$PWD/b.img,ro" --disk 16M

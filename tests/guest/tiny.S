@@ -9,6 +9,7 @@
  *
  *	q  power off		r  reset by port 0xcf9	k  reset by port 0x64
  *	f  reset by port 0x92	t  triple fault		j  jump into nowhere
+ *	v  reset by ffff:0000, in real mode
  *	s  stop listening to the power button		c  count up for ever: "."
  *	h  halt without interrupts
  *
@@ -65,6 +66,8 @@ key:
 	je	fault
 	cmp	$'j', %al
 	je	nowhere
+	cmp	$'v', %al
+	je	vector
 	cmp	$'s', %al
 	je	deaf
 	cmp	$'c', %al
@@ -89,6 +92,26 @@ reset_fast:
 	or	$1, %al
 	out	%al, $0x92
 	jmp	.
+/* To 16-bit segments, below 1 MiB, out of protected mode, to the vector. */
+vector:
+	lgdt	gdt_16
+	mov	$real, %esi
+	mov	$0x8000, %edi
+	mov	$real_end - real, %ecx
+	rep movsb
+	ljmp	$8, $0x8000
+	.code16
+real:
+	mov	$16, %ax
+	mov	%ax, %ds
+	mov	%ax, %ss
+	mov	%cr0, %eax
+	and	$~1, %al
+	mov	%eax, %cr0
+	ljmp	$0xffff, $0
+real_end:
+	.code32
+
 fault:
 	lidt	no_idt
 	ud2
@@ -127,6 +150,10 @@ print:
 
 hello:	.asciz	"tiny: up\r\nlogin: "
 bye:	.asciz	"\r\ntiny: button\r\n"
+	.balign	8
+gdt:	.quad	0, 0x00009b000000ffff, 0x000093000000ffff
+gdt_16:	.word	23
+	.long	gdt
 	.balign	8
 no_idt:	.word	0
 	.long	0
