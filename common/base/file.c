@@ -78,22 +78,30 @@ int pwrite_all(int fd, const void *buf, size_t len, off_t off)
 	return 0;
 }
 
-int file_open(int dirfd, const char *name, int flags, mode_t mode)
+/* As file_open(); *SB is what the file was then. */
+static int open_regular(int dirfd, const char *name, int flags, mode_t mode,
+			struct stat *sb)
 {
 	autoclose int fd = openat(dirfd, name, flags | O_CLOEXEC | O_NONBLOCK |
 				  O_NOCTTY, mode);
-	struct stat sb;
 
 	if (fd < 0 && errno == ELOOP && (flags & O_NOFOLLOW))
 		return fail(E_CONFIG, "%s: a symbolic link", name);
 	/* what cannot be opened for writing because of its kind */
 	if (fd < 0 && (errno == ENXIO || errno == EISDIR))
 		return fail(E_CONFIG, "%s: not a regular file", name);
-	if (fd < 0 || fstat(fd, &sb) < 0)
+	if (fd < 0 || fstat(fd, sb) < 0)
 		return fail_sys("%s", name);
-	if (!S_ISREG(sb.st_mode))
+	if (!S_ISREG(sb->st_mode))
 		return fail(E_CONFIG, "%s: not a regular file", name);
 	return take_fd(&fd);
+}
+
+int file_open(int dirfd, const char *name, int flags, mode_t mode)
+{
+	struct stat sb;
+
+	return open_regular(dirfd, name, flags, mode, &sb);
 }
 
 bool file_same(int dirfd, const char *name, int fd)
@@ -107,7 +115,9 @@ bool file_same(int dirfd, const char *name, int fd)
 
 int file_read(int dirfd, const char *name, struct buf *b, size_t max)
 {
-	autoclose int fd = file_open(dirfd, name, O_RDONLY | O_NOFOLLOW, 0);
+	struct stat sb;
+	autoclose int fd = open_regular(dirfd, name, O_RDONLY | O_NOFOLLOW, 0,
+					&sb);
 	size_t start = b->len;
 	ssize_t n;
 
@@ -128,6 +138,9 @@ int file_read(int dirfd, const char *name, struct buf *b, size_t max)
 		if (b->len - start > max)
 			return fail(EFBIG, "%s: larger than %zu bytes", name,
 				    max);
+		/* all there was; of a file in /proc the size is 0 */
+		if (b->len - start == (uint64_t)sb.st_size)
+			return 0;
 	}
 }
 

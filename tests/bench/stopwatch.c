@@ -32,7 +32,7 @@
 
 #include "base/text.h"
 
-enum { WORDS = 64, LIMIT_MS = 120000, AGAIN_MS = 500, SAID = 1 << 16 };
+enum { WORDS = 2048, LIMIT_MS = 120000, AGAIN_MS = 500, SAID = 1 << 16 };
 
 extern char **environ;
 
@@ -72,7 +72,7 @@ static pid_t start(const char *command, pid_t about, int *from)
 			word[n++] = strcmp(w, "PID") ? w : id;
 	}
 	word[n] = NULL;
-	if (!n || pipe2(fds, O_CLOEXEC) < 0)
+	if (!n || rest || pipe2(fds, O_CLOEXEC) < 0)
 		die(command, "cannot be started");
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null",
