@@ -23,7 +23,6 @@ static const struct opt opts[] = {
 };
 
 static const uint64_t ANSWER_NS = 2000000000;
-static struct store store;
 static const char *booting;	/* the VM whose config is being read */
 
 static void warn(const char *key)
@@ -85,9 +84,8 @@ static int already(const struct vm *vm)
 static int boot(const char *name, void *arg)
 {
 	struct vm vm;
-	int rc = vm_open(&vm, &store, name);
+	int rc = vm_open(&vm, arg, name);
 
-	(void)arg;
 	if (rc < 0)
 		return rc;
 	rc = vm_lock(&vm, common.lock_wait);
@@ -106,13 +104,10 @@ static int run(int argc, char **argv)
 		.quiet = args.foreground, .parallel = args.parallel,
 		.job = boot,
 	};
-	int rc = store_open(&store, common.state, false);
 
-	if (rc < 0)
-		return rc;
 	if (args.foreground && argc != 1)
 		return fail(E_USAGE, "-f takes one VM");
-	return each_run(&e, argc, argv);
+	return each_vm(&e, argc, argv);
 }
 
 const struct command command = {

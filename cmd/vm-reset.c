@@ -96,20 +96,13 @@ static int reset(const char *name, void *arg)
 
 static int run(int argc, char **argv)
 {
-	struct store st;
-	struct each each = {
-		.parallel = args.parallel, .job = reset, .arg = &st,
+	const struct each each = {
+		.parallel = args.parallel, .job = reset,
 	};
-	int rc;
 
 	if (args.soft && args.hard)
 		return fail(E_USAGE, "--soft or --hard, not both");
-	rc = store_open(&st, common.state, false);
-	if (rc < 0)
-		return rc;
-	rc = each_run(&each, argc, argv);
-	store_close(&st);
-	return rc;
+	return each_vm(&each, argc, argv);
 }
 
 const struct command command = {

@@ -99,18 +99,12 @@ static int remove_one(const char *name, void *arg)
 
 static int run(int argc, char **argv)
 {
-	struct store st;
-	struct each each = {
+	const struct each each = {
 		.explicit = true, .parallel = args.parallel,
-		.job = remove_one, .arg = &st,
+		.job = remove_one,
 	};
-	int rc = store_open(&st, common.state, false);
 
-	if (rc < 0)
-		return rc;
-	rc = each_run(&each, argc, argv);
-	store_close(&st);
-	return rc;
+	return each_vm(&each, argc, argv);
 }
 
 const struct command command = {

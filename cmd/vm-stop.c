@@ -84,17 +84,11 @@ static int stop(const char *name, void *arg)
 
 static int run(int argc, char **argv)
 {
-	struct store st;
-	struct each each = {
-		.parallel = args.parallel, .job = stop, .arg = &st,
+	const struct each each = {
+		.parallel = args.parallel, .job = stop,
 	};
-	int rc = store_open(&st, common.state, false);
 
-	if (rc < 0)
-		return rc;
-	rc = each_run(&each, argc, argv);
-	store_close(&st);
-	return rc;
+	return each_vm(&each, argc, argv);
 }
 
 const struct command command = {

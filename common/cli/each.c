@@ -15,6 +15,7 @@
 #include "cli/names.h"
 #include "cli/out.h"
 #include "cli/tally.h"
+#include "state/store.h"
 
 enum { PARALLEL_MAX = 512 };
 
@@ -194,6 +195,20 @@ int each_run(const struct each *e, int argc, char **argv)
 		rc = run_all(&r);
 	}
 	run_release(&r);
+	return rc;
+}
+
+int each_vm(const struct each *e, int argc, char **argv)
+{
+	struct each on_store = *e;
+	struct store st;
+	int rc = store_open(&st, common.state, false);
+
+	if (rc < 0)
+		return rc;
+	on_store.arg = &st;
+	rc = each_run(&on_store, argc, argv);
+	store_close(&st);
 	return rc;
 }
 

@@ -43,6 +43,12 @@ struct each {
 int each_run(const struct each *e, int argc, char **argv);
 
 /*
+ * The same for jobs on VMs: opens the state directory for them, which is what
+ * their ARG is then (struct store *).
+ */
+int each_vm(const struct each *e, int argc, char **argv);
+
+/*
  * All names at once, for commands that need the list (vm-ls, vm-wait --any): allocated
  * array and strings, freed by each_free(). Same grammar. 0 or negative.
  */

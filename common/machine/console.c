@@ -278,14 +278,18 @@ static int reader_add(struct console *c, int fd, bool sock, uint64_t off)
 	return rc;
 }
 
-/* Logs what came and passes it on. */
+/* Logs what came and passes it on. If nothing did, it is idle still. */
 static void spread(struct console *c)
 {
+	bool said;
+
 	pthread_mutex_lock(&c->lock);
+	said = c->kicked;
 	c->kicked = false;
 	pthread_mutex_unlock(&c->lock);
 	flush(c);
-	c->flushed_ns = now_ns();
+	if (said)
+		c->flushed_ns = now_ns();
 	for (int i = 0; i < CONSOLE_READERS; i++)
 		if (c->reader[i].fd >= 0)
 			feed(&c->reader[i]);
@@ -519,20 +523,17 @@ static void on_kick(struct watch *w, uint32_t events)
 {
 	struct console *c = container_of(w, struct console, watch);
 	uint64_t n, waiting, idle = now_ns() - c->flushed_ns;
-	bool said, ready;
+	bool ready;
 
 	(void)events;
 	(void)!read(c->kick, &n, sizeof(n));
 	pthread_mutex_lock(&c->lock);
 	waiting = c->end - c->logged;
-	said = c->kicked;
 	ready = c->ready;
 	c->ready = false;
 	pthread_mutex_unlock(&c->lock);
 	if (ready && c->writer.fd >= 0)
 		pump(c);
-	if (!said)
-		return;		/* or the first byte would find it busy */
 	if (idle >= CONSOLE_TICK_NS || waiting >= CONSOLE_RING / 2)
 		spread(c);
 	else if (!c->timer.armed)

@@ -554,6 +554,38 @@ static void *talk(void *arg)
 	return NULL;
 }
 
+TEST(the_first_byte_of_a_boot_waits_for_no_tick)
+{
+	OK(begin(1 << 20));
+	console_new_boot(&fx.c);
+	settle();
+	EQ(fx.c.flushed_ns, 0);
+	guest_says("L");
+	settle();
+	OK(fx.c.flushed_ns > 0);
+	end();
+}
+
+TEST(the_log_before_the_last_is_freed_when_the_vm_runs)
+{
+	struct stat st;
+	int fd;
+
+	OK(begin(1 << 20));
+	console_release(&fx.c);
+	fd = openat(fx.dir, "console.log.old", O_RDWR | O_CREAT, 0600);
+	EQ(write(fd, "old", 3), 3);
+	EQ(console_init(&fx.c, &fx.loop, fx.dir, 1 << 20), 0);
+	fx.c.chr.front = &fx.front;
+	EQ(fstat(fd, &st), 0);
+	EQ(st.st_nlink, 0);
+	OK(fx.c.log.gone >= 0);
+	settle();
+	EQ(fx.c.log.gone, -1);
+	close(fd);
+	end();
+}
+
 TEST(threads_write_while_the_loop_feeds_readers)
 {
 	struct talker t[3] = { { .letter = 'a' }, { .letter = 'b' },
@@ -719,6 +751,8 @@ TESTS(T(a_reader_gets_the_boot_from_its_start_and_then_what_comes),
       T(a_full_disk_disturbs_nobody_and_is_gone_over),
       T(without_a_log_readers_get_what_the_ring_holds),
       T(byte_by_byte_output_is_logged_within_a_tick_or_two),
+      T(the_first_byte_of_a_boot_waits_for_no_tick),
+      T(the_log_before_the_last_is_freed_when_the_vm_runs),
       T(threads_write_while_the_loop_feeds_readers),
       T(descriptors_of_the_process_are_attached_and_left_as_they_are),
       T(a_full_pipe_holds_up_nobody),
