@@ -242,11 +242,11 @@ commands() {
 	[ "$(id -u)" = 0 ] || skip "not root"
 	vm-create a
 	other="setpriv --reuid=65534 --regid=65534 --clear-groups"
-	$other test -x "$VM_BIN/vm-ls" || skip "the build cannot be read by others"
-	chmod 755 . "$BATS_RUN_TMPDIR" "$BATS_TEST_TMPDIR"
-	run $other test -d "$VM_STATE"
+	mkdir bin	# the build itself may be nobody else's to read
+	cp "$VM_BIN"/vm-{ls,create,rm} bin
+	chmod 755 . bin "$BATS_RUN_TMPDIR" "$BATS_TEST_TMPDIR"
 	for c in vm-ls "vm-create b" "vm-rm a"; do
-		run -4 $other "$VM_BIN/"$c
+		run -4 $other bin/$c
 	done
 }
 
