@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
-enum { FORMAT_BYTES = 32, RUN_SUB = 64 };
+enum { FORMAT_BYTES = 32 };
 
 /* An absolute path in the environment, else NULL (as XDG wants it). */
 static const char *env_path(const char *name)
@@ -256,51 +256,28 @@ static int open_own(int dirfd, const char *name)
 	return take_fd(&fd);
 }
 
-/* "@DEV-INO" of the state directory, "" for the default one; 0 or -errno. */
-static int run_sub(const struct store *st, char *sub, size_t size)
+int store_run(const struct store *st, bool create)
 {
+	autobuf struct buf path = BUF_INIT;
+	autoclose int fd = -1;
 	struct stat sb;
+	char sub[64];
+	int rc;
 
 	if (st->fd < 0)
 		return fail(ENOENT, "%s: No such directory", st->path);
 	if (fstat(st->fd, &sb) < 0)
 		return fail_sys("%s", st->path);
-	sub[0] = '\0';
-	if (!is_default(&sb))
-		snprintf(sub, size, "@%llx-%llx", (unsigned long long)sb.st_dev,
-			 (unsigned long long)sb.st_ino);
-	return 0;
-}
-
-int store_run(const struct store *st, bool create)
-{
-	autobuf struct buf path = BUF_INIT;
-	autoclose int fd = -1;
-	char sub[RUN_SUB];
-	int rc = run_sub(st, sub, sizeof(sub));
-
-	if (rc < 0)
-		return rc;
 	run_path(&path);
 	rc = create ? make_dirs(path.data) : 0;
 	if (rc == 0)
 		rc = fd = open_own(AT_FDCWD, path.data);
-	if (rc < 0 || !sub[0])
+	if (rc < 0 || is_default(&sb))
 		return rc < 0 ? rc : take_fd(&fd);
+	snprintf(sub, sizeof(sub), "@%llx-%llx",
+		 (unsigned long long)sb.st_dev, (unsigned long long)sb.st_ino);
 	if (create && mkdirat(fd, sub, 0700) < 0 && errno != EEXIST)
 		return fail_sys("%s/%s", path.data, sub);
 	rc = open_own(fd, sub);
 	return rc < 0 ? fail_in(rc, "%s", path.data) : rc;
-}
-
-void store_run_drop(const struct store *st)
-{
-	autobuf struct buf path = BUF_INIT;
-	char sub[RUN_SUB];
-
-	if (run_sub(st, sub, sizeof(sub)) < 0 || !sub[0])
-		return;
-	run_path(&path);
-	buf_printf(&path, "/%s", sub);
-	rmdir(path.data);
 }

@@ -63,10 +63,4 @@ int store_dir(const struct store *st, const char *name, bool create);
  */
 int store_run(const struct store *st, bool create);
 
-/*
- * Removes the run directory of a state that is not the default one when it
- * is empty: no VM of it runs. Quiet. Who creates below it looks twice.
- */
-void store_run_drop(const struct store *st);
-
 #endif

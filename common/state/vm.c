@@ -21,7 +21,6 @@ enum {
 	WAIT_MOST_NS = 50000000,
 	TRIES = 100,		/* of a name for a temporary directory */
 	SYNC_EACH = 4,		/* new VMs made durable one by one */
-	RUN_TRIES = 8,
 };
 
 static int no_such_vm(const char *name)
@@ -548,40 +547,20 @@ int vm_list(const struct store *st, char ***names, size_t *n)
 
 /* -- the run directory -- */
 
-/* RUN/NAME, empty, where RUN may be dropped (store.h) as long as it is empty. */
-static int make_run_dir(const struct vm *vm)
-{
-	autoclose int run = -1;
-	int rc;
-
-	for (int tries = 0; tries < RUN_TRIES; tries++) {
-		close_fd(&run);
-		run = store_run(vm->store, true);
-		if (run == -ENOENT)
-			continue;
-		if (run < 0)
-			return run;
-		rc = remove_tree(run, vm->name);
-		if (rc < 0)
-			return fail_in(rc, "run directory");
-		if (mkdirat(run, vm->name, 0700) == 0)
-			return 0;
-		if (errno != ENOENT)
-			break;
-	}
-	return fail_sys("run directory: %s", vm->name);
-}
-
 int vm_run_dir(const struct vm *vm, bool create)
 {
-	autoclose int run = -1;
-	int rc = create ? make_run_dir(vm) : 0, fd;
+	autoclose int run = store_run(vm->store, create);
+	int rc, fd;
 
-	if (rc < 0)
-		return rc;
-	run = store_run(vm->store, false);
 	if (run < 0)
 		return run;
+	if (create) {
+		rc = remove_tree(run, vm->name);
+		if (rc == 0 && mkdirat(run, vm->name, 0700) < 0)
+			rc = fail_sys("%s", vm->name);
+		if (rc < 0)
+			return fail_in(rc, "run directory");
+	}
 	fd = openat(run, vm->name, O_PATH | O_DIRECTORY | O_NOFOLLOW |
 		    O_CLOEXEC);
 	return fd < 0 ? fail_sys("run directory: %s", vm->name) : fd;
@@ -591,8 +570,6 @@ void vm_remove_run_dir(const struct vm *vm)
 {
 	autoclose int run = store_run(vm->store, false);
 
-	if (run < 0)
-		return;
-	remove_tree(run, vm->name);
-	store_run_drop(vm->store);
+	if (run >= 0)
+		remove_tree(run, vm->name);
 }
