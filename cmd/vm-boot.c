@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
 #include "base/err.h"
 #include "cli/each.h"
 #include "cli/opt.h"
@@ -64,18 +66,26 @@ static int start(struct vm *vm)
 	return rc;
 }
 
-/* Whether the VM that someone else holds the lock of runs: it answers. */
-static bool answers(const struct vm *vm)
-{
-	autoclose int dir = vm_run_dir(vm, false);
-	autoclose int conn = dir < 0 ? -1 : ctl_connect(dir);
-
-	return conn >= 0 &&
-	       ctl_call(conn, "status", NULL, NULL, ANSWER_NS) == 0;
-}
-
+/*
+ * VM's lock is held by someone else: 0 if it runs, as it should; a sentence
+ * if it does so in a way that booting it does not mend.
+ */
 static int already(const struct vm *vm)
 {
+	autobuf struct buf answer = BUF_INIT;
+	autoclose int dir = vm_run_dir(vm, false);
+	autoclose int conn = dir < 0 ? -1 : ctl_connect(dir);
+	char state[16] = "";
+
+	if (conn < 0 || ctl_call(conn, "status", &answer, NULL, ANSWER_NS) < 0)
+		return fail(E_BUSY, "%s: in use by another command", vm->name);
+	ctl_value(answer.data, "state", state, sizeof(state));
+	if (!strcmp(state, "crashed"))
+		return fail(E_BUSY, "%s: has crashed (vm-reset starts it "
+			    "again)", vm->name);
+	if (!strcmp(state, "paused"))
+		return fail(E_BUSY, "%s: is paused (vm-resume goes on)",
+			    vm->name);
 	if (common.verbose)
 		say("%s: runs already", vm->name);
 	return 0;
@@ -92,7 +102,7 @@ static int boot(const char *name, void *arg)
 	if (rc == 0)
 		rc = start(&vm);
 	else if (rc == -E_BUSY && !args.foreground && !args.paused &&
-		 !args.remove && answers(&vm))
+		 !args.remove)
 		rc = already(&vm);
 	vm_close(&vm);
 	return rc;

@@ -204,9 +204,8 @@ static void judge(struct waiter *w, bool new_boot)
 	if ((cond == FOR_RUNNING && s == LIVE_RUNNING) ||
 	    (cond == FOR_PAUSED && s == LIVE_PAUSED))
 		met(w);
-	else if (for_text(w) && s == LIVE_CRASHED)
-		failed(w, fail(E_STOPPED, "%s: crashed before it was ready",
-			       w->name));
+	else if (s == LIVE_CRASHED)	/* it gets nowhere by itself */
+		failed(w, fail(E_STOPPED, "%s: has crashed", w->name));
 	else if (for_text(w) && (new_boot || w->console < 0))
 		rc = listen_console(w);
 	if (rc == -E_STOPPED)

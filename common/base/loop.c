@@ -188,3 +188,8 @@ void loop_stop(struct loop *l)
 
 	(void)!write(l->stopfd, &one, sizeof(one));
 }
+
+void loop_quit(struct loop *l)
+{
+	l->stopping = true;
+}

@@ -73,6 +73,8 @@ void timer_cancel(struct loop *l, struct timer *t);
 /* Until loop_stop(); 0, or -errno when waiting itself fails. */
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
+/* From a callback of the loop's own thread: nothing more is handed out. */
+void loop_quit(struct loop *l);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t now_ns(void);

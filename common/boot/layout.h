@@ -67,7 +67,7 @@ enum {
  * PV_ACPI_SLEEP_CONTROL is ACPI 6.5, 4.8.3.7: written with SLP_EN it enters
  * the state SLP_TYP, of which there is one, S5 (off).
  * PV_ACPI_EVENTS holds what happened since it was last read; reading clears
- * it. When it becomes non-zero, PV_GSI_EVENTS gives an edge.
+ * it. At each, PV_GSI_EVENTS gives an edge.
  */
 enum {
 	PV_ACPI_SLEEP_CONTROL = 0,

@@ -148,6 +148,11 @@ static int press(struct live *l, const char *request, uint64_t deadline)
 		if (rc == 0 && s.listens && now >= next) {
 			rc = live_call(l, request, NULL, NULL);
 			next = now + PRESS_NS;
+			/* an event that came before the answer is lost */
+			if (rc == 0)
+				rc = live_status(l, &s);
+			if (rc == 0 && reset && s.boots != first)
+				return 1;
 		}
 		if (rc == 0 && now >= deadline)
 			rc = timed_out(l, next);

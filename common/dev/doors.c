@@ -131,16 +131,16 @@ static void acpi_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 		d->event(d->ctx, DOOR_POWEROFF);
 }
 
+/*
+ * Each press is an edge of its own: one that met a masked pin is lost, and
+ * the event it was for may never have been read.
+ */
 void doors_press_power(struct doors *d)
 {
-	bool news;
-
 	pthread_mutex_lock(&d->lock);
-	news = !d->events;
 	d->events |= DOORS_EVENT_POWER;
 	pthread_mutex_unlock(&d->lock);
-	if (news)
-		irq_pulse(d->line);
+	irq_pulse(d->line);
 }
 
 static const struct bus_ops keyboard_ops = { keyboard_read, keyboard_write };

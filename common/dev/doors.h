@@ -9,7 +9,7 @@
  *			SLP_EN bit 5; S5 is power off
  *	acpi + 1	sleep status (4.8.3.7.2): WAK_STS, bit 7
  *	acpi + 2	events: what happened since it was last read, which
- *			clears it. When it becomes non-zero, an edge on `line`
+ *			clears it. At each, an edge on `line`
  *			tells the guest (a generic event device in its DSDT)
  *
  * A keyboard controller that is not there reads 0xff on a PC. Here its status

@@ -96,7 +96,7 @@ static int run_here(const struct engine *e, struct vm *vm,
 	rc = e->run(&ra);
 	snprintf(why, sizeof(why), "%s", err_text());
 	vm_remove_run_dir(vm);
-	if (a->remove && r->runs)
+	if (a->remove && r->runs && rc >= 0)	/* else it is to be looked at */
 		gone = vm_remove(vm);
 	return rc < 0 ? err_adopt(rc, why) : gone;
 }

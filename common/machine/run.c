@@ -51,6 +51,7 @@ struct run {
 	struct pv *machine;
 	enum run_state state;
 	bool soft_reset;	/* the next power-off starts it again */
+	bool signalled;		/* a signal pressed the button; the next pulls */
 	uint64_t boots;
 	time_t since;
 	int bell, signals;
@@ -118,7 +119,7 @@ static void reset(struct run *r)
 	bool paused = r->state == PAUSED;
 	int rc;
 
-	r->soft_reset = false;
+	r->soft_reset = r->signalled = false;
 	leave(r);
 	/* the new devices may complain as much as the old ones did */
 	if (!r->args->foreground && log_open(r->args->vm->dir) < 0)
@@ -128,20 +129,19 @@ static void reset(struct run *r)
 	rc = enter(r, paused);
 	if (rc < 0) {
 		r->result = fail_in(rc, "reset");
-		loop_stop(&r->loop);
+		loop_quit(&r->loop);
 	}
 }
 
 static void crash(struct run *r)
 {
 	vcpus_pause(&r->machine->vcpus);
-	log_line("crashed: %s", r->machine->vcpus.crash);
+	log_line("%s", r->machine->vcpus.crash);
 	set_state(r, CRASHED);
 	if (!r->args->foreground)
 		return;
-	r->result = fail(EIO, "%s: crashed: %s", r->args->vm->name,
-			 r->machine->vcpus.crash);
-	loop_stop(&r->loop);
+	r->result = fail(EIO, "%s", r->machine->vcpus.crash);
+	loop_quit(&r->loop);
 }
 
 static void on_bell(struct watch *w, uint32_t events)
@@ -155,11 +155,19 @@ static void on_bell(struct watch *w, uint32_t events)
 	bits = __atomic_exchange_n(&r->pending, 0, __ATOMIC_SEQ_CST);
 	if (bits & PENDING_STOP ||
 	    (bits & PENDING_POWEROFF && !r->soft_reset))
-		loop_stop(&r->loop);
+		loop_quit(&r->loop);
 	else if (bits & (PENDING_RESET | PENDING_POWEROFF))
 		reset(r);
 	else if (bits & PENDING_CRASH)
 		crash(r);
+}
+
+/* The button: what comes of it, unless said otherwise, is the end. */
+static void press(struct run *r)
+{
+	r->soft_reset = false;
+	pv_press(r->machine);
+	set_state(r, STOPPING);
 }
 
 static void on_signal(struct watch *w, uint32_t events)
@@ -170,12 +178,13 @@ static void on_signal(struct watch *w, uint32_t events)
 	(void)events;
 	if (read(w->fd, &si, sizeof(si)) != sizeof(si))
 		return;
-	if (r->state != RUNNING || !pv_listens(r->machine)) {
+	if (r->signalled || r->state == PAUSED || r->state == CRASHED ||
+	    !pv_listens(r->machine)) {
 		ring(r, PENDING_STOP);
 		return;
 	}
-	pv_press(r->machine);
-	set_state(r, STOPPING);
+	r->signalled = true;
+	press(r);
 }
 
 /* -- requests (vm-ctl.7) -- */
@@ -208,9 +217,7 @@ static int verb_button(void *ctx, int argc, char **argv, struct buf *answer,
 	(void)argc, (void)argv, (void)answer, (void)fd;
 	if (r->state == PAUSED || r->state == CRASHED)
 		return fail(E_BUSY, "is %s", state_names[r->state]);
-	pv_press(r->machine);
-	r->soft_reset = false;
-	set_state(r, STOPPING);
+	press(r);
 	return 0;
 }
 

@@ -166,8 +166,9 @@ stormy() {
 	tried h
 }
 
-@test "resets without end, by any door: the process, its log and its table of files stay small" {
-	for door in reset-{fault,control,keyboard,system,broken,busy} wild-paging wild-segments nmi-self; do
+@test "resets without end, by any door: process, log and descriptors stay small, a neighbour stays" {
+	guest neighbour rampage halt
+	for door in reset-{fault,control,keyboard,system,broken,busy} wild-segments nmi-self; do
 		guest "$door" rampage "$door"
 		# all but full, so that it need not complain for minutes
 		head -c 300K /dev/zero | tr '\0' '\n' >>"$VM_STATE/vms/$door/log"
@@ -175,6 +176,8 @@ stormy() {
 		intact "$door" running
 		unplug "$door"
 	done
+	intact neighbour running
+	unplug neighbour
 }
 
 @test "a jump into nothing or a device, an INIT: stopped with a message, or reset" {
@@ -196,7 +199,7 @@ stormy() {
 }
 
 @test "storms of kicks and requests hold up no one, nor their own end" {
-	stormy storm-kick storm-queue wild-stack halt
+	stormy storm-kick storm-queue wild-stack wild-paging halt
 }
 
 @test "output without end is kept in part and holds up no one, nor its own end" {

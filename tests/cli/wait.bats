@@ -92,7 +92,7 @@ await() { timeout 20 vm-wait "$@"; }
 	[ "$stderr" = "vm-wait: a: stopped before it was ready" ]
 	up b wait=300 crash
 	run -7 --separate-stderr await b --for login
-	[ "$stderr" = "vm-wait: b: crashed before it was ready" ]
+	[ "$stderr" = "vm-wait: b: has crashed" ]
 	up c
 	await c --for login 2>err &
 	sleep 0.3

@@ -113,20 +113,21 @@ TEST(s5_turns_off_and_other_sleep_wakes_at_once)
 	rig_release(&r);
 }
 
-TEST(the_power_button_is_one_edge_until_it_is_seen)
+TEST(each_press_of_the_power_button_is_an_edge)
 {
 	struct rig r;
 
 	OK(rig_init(&r));
 	EQ(in(&r, ACPI + 2), 0);
 	doors_press_power(&r.d);
-	doors_press_power(&r.d);
 	EQ(r.f.chip.edges[GSI], 1);
+	doors_press_power(&r.d);	/* the first may have met a masked pin */
+	EQ(r.f.chip.edges[GSI], 2);
 	OK(!r.f.chip.line[GSI]);
 	EQ(in(&r, ACPI + 2), 1);
 	EQ(in(&r, ACPI + 2), 0);
 	doors_press_power(&r.d);
-	EQ(r.f.chip.edges[GSI], 2);
+	EQ(r.f.chip.edges[GSI], 3);
 	rig_release(&r);
 }
 
@@ -153,5 +154,5 @@ TEST(every_width_at_every_port_is_safe)
 TESTS(T(each_reset_door_opens_and_nothing_near_it),
       T(doors_read_back_what_a_guest_expects),
       T(s5_turns_off_and_other_sleep_wakes_at_once),
-      T(the_power_button_is_one_edge_until_it_is_seen),
+      T(each_press_of_the_power_button_is_an_edge),
       T(every_width_at_every_port_is_safe))
