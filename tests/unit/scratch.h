@@ -59,7 +59,10 @@ static inline bool is_there(const char *path)
 	return lstat(path, &sb) == 0;
 }
 
-/* Removes the empty directory open as FD, closes it. */
+/*
+ * Removes the directory open as FD, closes it. It may be an old one: a state
+ * directory's inode number is used again, and what a killed VM left is there.
+ */
 static inline bool remove_fd(int fd)
 {
 	char link[64], path[PATH_MAX];
@@ -69,7 +72,7 @@ static inline bool remove_fd(int fd)
 	n = readlink(link, path, sizeof(path) - 1);
 	path[n < 0 ? 0 : n] = '\0';
 	close(fd);
-	return rmdir(path) == 0;
+	return remove_tree(AT_FDCWD, path) == 0;
 }
 
 #endif
