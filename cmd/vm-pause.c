@@ -18,13 +18,7 @@ static const struct opt opts[] = {
 
 static int pause_one(const char *name, void *arg)
 {
-	struct live l;
-	int rc = live_open(&l, arg, name);
-
-	if (rc == 0)
-		rc = live_call(&l, "pause", NULL, NULL);
-	live_close(&l);
-	return rc;
+	return live_ask(arg, name, "pause");
 }
 
 static int run(int argc, char **argv)

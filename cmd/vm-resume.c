@@ -18,13 +18,7 @@ static const struct opt opts[] = {
 
 static int resume_one(const char *name, void *arg)
 {
-	struct live l;
-	int rc = live_open(&l, arg, name);
-
-	if (rc == 0)
-		rc = live_call(&l, "resume", NULL, NULL);
-	live_close(&l);
-	return rc;
+	return live_ask(arg, name, "resume");
 }
 
 static int run(int argc, char **argv)

@@ -64,6 +64,17 @@ int live_call(struct live *l, const char *request, struct buf *answer, int *fd)
 	return rc < 0 ? fail_in(rc, "%s", l->vm.name) : 0;
 }
 
+int live_ask(struct store *st, const char *name, const char *request)
+{
+	struct live l;
+	int rc = live_open(&l, st, name);
+
+	if (rc == 0)
+		rc = live_call(&l, request, NULL, NULL);
+	live_close(&l);
+	return rc;
+}
+
 void live_parse(struct live_status *s, const char *lines)
 {
 	static const char *const names[] = {

@@ -50,6 +50,8 @@ int live_connect(struct live *l);
 
 /* ctl_call() within LIVE_ANSWER_NS, or until `until`. */
 int live_call(struct live *l, const char *request, struct buf *answer, int *fd);
+/* Opens VM NAME, asks it REQUEST, closes it: the whole of a simple job. */
+int live_ask(struct store *st, const char *name, const char *request);
 /* Asks for the status. */
 int live_status(struct live *l, struct live_status *s);
 /* Takes over into S what LINES, an answer or an event, say. */
