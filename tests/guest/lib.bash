@@ -17,6 +17,17 @@ guest_setup_file() {
 	mkdir -p "$DISKS"
 }
 
+# What a failed test leaves behind: the VMs, and what their consoles showed last.
+teardown() {
+	local vm
+	[[ ! ${BATS_ERROR_STATUS:-} || $BATS_ERROR_STATUS = 0 ]] && return
+	vm-ls -o name,state,boots,uptime,exits; sleep 2; vm-ls -o name,exits
+	vm-ls -q -f state=running | while read -r vm; do
+		echo "== the end of $vm's console"
+		vm-console --log "$vm" | tail -n 15 | tr -d '\r'
+	done
+}
+
 guest_teardown_file() {
 	vm-ls -q | vm-rm --force - >/dev/null
 }
