@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/err.h"
 #include "cli/each.h"
@@ -10,6 +12,7 @@
 
 static struct args {
 	uint64_t parallel;
+	const char *engine;
 	bool foreground, remove, paused;
 } args;
 
@@ -20,12 +23,18 @@ static const struct opt opts[] = {
 	    "remove the VM when it ends"),
 	OPT(0, "paused", OPT_FLAG, NULL, struct args, paused,
 	    "stop before the first instruction (vm-resume goes on)"),
+	OPT(0, "engine", OPT_STR, "auto|kvm|qemu|kvm-any", struct args,
+	    engine, "what runs it (default: its config's, $VM_ENGINE, auto)",
+	    COMPLETE_WORDS),
 	EACH_OPT(struct args, parallel),
 	{ 0 }
 };
 
 static const uint64_t ANSWER_NS = 2000000000;
 static const char *booting;	/* the VM whose config is being read */
+static enum engine_kind wanted;		/* by --engine */
+static enum engine_kind usual;		/* by $VM_ENGINE */
+static bool *told;			/* shared by all jobs */
 
 static void warn(const char *key)
 {
@@ -47,9 +56,38 @@ static int read_config(const struct vm *vm, struct vmconf *vc)
 	return rc;
 }
 
+/* The word WORD, which WHERE has, as a kind of engine. */
+static int read_engine(const char *where, const char *word,
+		       enum engine_kind *kind)
+{
+	for (*kind = 0; engine_kinds[*kind]; ++*kind)
+		if (!strcmp(word, engine_kinds[*kind]))
+			return 0;
+	*kind = ENGINE_AUTO;
+	return fail(E_USAGE, "%s '%s': not an engine (auto, kvm, qemu, "
+		    "kvm-any)", where, word);
+}
+
+/* Who is to run a VM with this config; what that costs is said once. */
+static int choose(const struct vmconf *vc, const struct engine **e)
+{
+	enum engine_kind kind = args.engine ? wanted : vc->engine;
+	char why[ERR_MAX];
+	int rc;
+
+	if (!args.engine && kind == ENGINE_AUTO)
+		kind = usual;
+	rc = engine_choose(kind, e, why, sizeof(why));
+	if (rc == 0 && why[0] &&
+	    !__atomic_exchange_n(told, true, __ATOMIC_SEQ_CST))
+		say("%s", why);
+	return rc;
+}
+
 /* With the lock held. */
 static int start(struct vm *vm)
 {
+	const struct engine *e;
 	struct vmconf vc = { 0 };
 	struct start_args sa = {
 		.conf = &vc, .paused = args.paused, .remove = args.remove,
@@ -59,9 +97,9 @@ static int start(struct vm *vm)
 
 	if (rc < 0)
 		return rc;
-	rc = engine_kvm.probe();
+	rc = choose(&vc, &e);
 	if (rc == 0)
-		rc = engine_start(&engine_kvm, vm, &sa);
+		rc = engine_start(e, vm, &sa);
 	vmconf_release(&vc);
 	return rc;
 }
@@ -115,8 +153,21 @@ static int run(int argc, char **argv)
 		.job = boot,
 	};
 
+	const char *env = getenv("VM_ENGINE");
+	int rc = 0;
+
 	if (args.foreground && argc != 1)
 		return fail(E_USAGE, "-f takes one VM");
+	if (args.engine)
+		rc = read_engine("--engine", args.engine, &wanted);
+	if (rc == 0 && env && *env)
+		rc = read_engine("VM_ENGINE", env, &usual);
+	if (rc < 0)
+		return rc;
+	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (told == MAP_FAILED)
+		return fail_sys("memory");
 	return each_vm(&e, argc, argv);
 }
 

@@ -28,7 +28,7 @@ static const uint64_t patience_ns = 2000000000;
 
 enum {
 	NAME, STATE, CPUS, MEMORY, DISK, UPTIME, PID, SINCE, BOOTS,
-	EXITS, CREATED, MACHINE,
+	EXITS, CREATED, MACHINE, ENGINE,
 	KERNEL, INITRD, APPEND, CONSOLE, NOTE, NCOLS
 };
 
@@ -45,6 +45,7 @@ static const struct column cols[] = {
 	[EXITS] = { "exits", COL_NUM, false, "how often it left KVM for us" },
 	[CREATED] = { "created", COL_TIME, false, "when it was made" },
 	[MACHINE] = { "machine", COL_TEXT, false, "kind of machine" },
+	[ENGINE] = { "engine", COL_TEXT, false, "what runs it, or is to" },
 	[KERNEL] = { "kernel", COL_TEXT, false, "kernel started" },
 	[INITRD] = { "initrd", COL_TEXT, false, "its initial file system" },
 	[APPEND] = { "append", COL_TEXT, false, "the kernel's command line" },
@@ -124,7 +125,7 @@ static int add_live(struct list *l, const struct vm *vm, struct cell *row)
 {
 	autobuf struct buf answer = BUF_INIT;
 	uint64_t now = time(NULL);
-	char state[24];
+	char state[24], engine[24];
 	int rc = vm_locked(vm);
 
 	if (rc < 0)
@@ -139,6 +140,8 @@ static int add_live(struct list *l, const struct vm *vm, struct cell *row)
 	set_num(&row[SINCE], answer.data, "since");
 	set_num(&row[BOOTS], answer.data, "boots");
 	set_num(&row[EXITS], answer.data, "exits");
+	if (ctl_value(answer.data, "engine", engine, sizeof(engine)))
+		cell_text(&row[ENGINE], engine);
 	if (row[SINCE].set)
 		cell_num(&row[UPTIME], now - min_u64(now, row[SINCE].num));
 	return 0;
@@ -210,7 +213,7 @@ static int add_config(struct list *l, const struct vm *vm, struct cell *row)
 		if (table_wants(&l->table, DISK))
 			add_disks(vm, &vc, &row[DISK]);
 		for (int i = MACHINE; i < NCOLS; i++)
-			if (table_wants(&l->table, i))
+			if (table_wants(&l->table, i) && !row[i].set)
 				set_text(&row[i], &conf, cols[i].name);
 		vmconf_release(&vc);
 	}
@@ -312,9 +315,10 @@ static bool wants_any(const struct table *t, const int *col, size_t n)
 
 static int run(int argc, char **argv)
 {
-	static const int live[] = { STATE, UPTIME, PID, SINCE, BOOTS, EXITS };
+	static const int live[] = { STATE, UPTIME, PID, SINCE, BOOTS, EXITS,
+				    ENGINE };
 	static const int config[] = {
-		STATE, CPUS, MEMORY, DISK, MACHINE, KERNEL, INITRD, APPEND,
+		STATE, CPUS, MEMORY, DISK, MACHINE, ENGINE, KERNEL, INITRD, APPEND,
 		CONSOLE, NOTE,
 	};
 	struct list l = { .patience = patience_ns };

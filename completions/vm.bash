@@ -2,14 +2,14 @@
 # shellcheck shell=bash
 
 _vm_commands='boot console create ls pause reset resume rm set stop wait'
-_vm_keys='cpus=N memory=SIZE machine=pv kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT'
+_vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT'
 
 # What is known of command $1, into the caller's variables. options: NAME:KIND
 # with KIND flag, or how its value is completed.
 _vm_table() {
 	case $1 in
 	vm-boot)
-		options='-f:flag --foreground:flag --rm:flag --paused:flag -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		options='-f:flag --foreground:flag --rm:flag --paused:flag --engine:words=auto|kvm|qemu|kvm-any -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
 		operand=vm
 		;;
@@ -25,7 +25,7 @@ _vm_table() {
 		;;
 	vm-ls)
 		options='-H:flag --no-header:flag -p:flag --exact:flag -o:column --columns:column -s:column --sort:column -S:column --sort-down:column -f:column --filter:column -q:flag --quiet:flag --json:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
-		columns='name state cpus memory disk uptime pid since boots exits created machine kernel initrd append console note'
+		columns='name state cpus memory disk uptime pid since boots exits created machine engine kernel initrd append console note'
 		operand=vm
 		;;
 	vm-pause)

@@ -14,13 +14,14 @@ function __vm_needs_command
     test (count (commandline -opc)) -eq 1
 end
 
-set -l keys cpus= memory= machine= kernel= initrd= append= console={serial,virtio} console_log= disk0= note=
+set -l keys cpus= memory= machine= engine={auto,kvm,qemu,kvm-any} kernel= initrd= append= console={serial,virtio} console_log= disk0= note=
 
 complete -c vm-boot -f
 complete -c vm-boot -a '(__vm_names)'
 complete -c vm-boot -s f -l foreground -d 'stay, with the console here, until the VM ends'
 complete -c vm-boot -l rm -d 'remove the VM when it ends'
 complete -c vm-boot -l paused -d 'stop before the first instruction (vm-resume goes on)'
+complete -c vm-boot -l engine -x -a 'auto kvm qemu kvm-any' -d 'what runs it (default: its config\'s, $VM_ENGINE, auto)'
 complete -c vm-boot -s P -l parallel -x -d 'VMs at the same time (default: the number of CPUs)'
 complete -c vm-boot -s h -l help -d 'print this and end'
 complete -c vm-boot -l version -d 'print the version and end'
@@ -32,6 +33,7 @@ complete -c vm -n '__vm_is boot' -a '(__vm_names)'
 complete -c vm -n '__vm_is boot' -s f -l foreground -d 'stay, with the console here, until the VM ends'
 complete -c vm -n '__vm_is boot' -l rm -d 'remove the VM when it ends'
 complete -c vm -n '__vm_is boot' -l paused -d 'stop before the first instruction (vm-resume goes on)'
+complete -c vm -n '__vm_is boot' -l engine -x -a 'auto kvm qemu kvm-any' -d 'what runs it (default: its config\'s, $VM_ENGINE, auto)'
 complete -c vm -n '__vm_is boot' -s P -l parallel -x -d 'VMs at the same time (default: the number of CPUs)'
 complete -c vm -n '__vm_is boot' -s h -l help -d 'print this and end'
 complete -c vm -n '__vm_is boot' -l version -d 'print the version and end'
@@ -95,7 +97,7 @@ complete -c vm -n '__vm_is create' -l state -x -a '(__fish_complete_directories)
 complete -c vm -n '__vm_is create' -s v -l verbose -d 'say more on standard error'
 complete -c vm -n '__vm_is create' -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
 
-set -l columns name state cpus memory disk uptime pid since boots exits created machine kernel initrd append console note
+set -l columns name state cpus memory disk uptime pid since boots exits created machine engine kernel initrd append console note
 complete -c vm-ls -f
 complete -c vm-ls -a '(__vm_names)'
 complete -c vm-ls -s H -l no-header -d 'no header, columns separated by one tab'

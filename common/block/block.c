@@ -48,3 +48,8 @@ void block_close(struct block *b)
 	if (b)
 		b->ops->close(b);
 }
+
+int block_fd(const struct block *b)
+{
+	return b->ops->fd(b);
+}

@@ -29,6 +29,7 @@ struct block_ops {
 	int (*writev)(struct block *b, struct iovec *iov, int n, uint64_t off,
 		      uint64_t len);
 	int (*flush)(struct block *b);
+	int (*fd)(const struct block *b);
 	void (*close)(struct block *b);		/* frees B */
 };
 
@@ -54,5 +55,11 @@ int block_readv(struct block *b, struct iovec *iov, int n, uint64_t off);
 int block_writev(struct block *b, struct iovec *iov, int n, uint64_t off);
 int block_flush(struct block *b);
 void block_close(struct block *b);	/* NULL is fine */
+
+/*
+ * The descriptor of its file, B's to close: for a process that is to have the
+ * same file, under the same lock.
+ */
+int block_fd(const struct block *b);
 
 #endif

@@ -95,6 +95,11 @@ static int raw_flush(struct block *b)
 	return atomic_load(&r->lost);
 }
 
+static int raw_fd(const struct block *b)
+{
+	return container_of(b, struct raw, block)->fd;
+}
+
 static void raw_close(struct block *b)
 {
 	close_fd(&raw_of(b)->fd);
@@ -106,6 +111,7 @@ static const struct block_ops raw_ops = {
 	.readv = raw_readv,
 	.writev = raw_writev,
 	.flush = raw_flush,
+	.fd = raw_fd,
 	.close = raw_close,
 };
 

@@ -2,8 +2,11 @@
 /*
  * engine.h - who runs a VM.
  *
- * An engine runs a VM's config in this process and serves ctl while it does;
- * everything above talks ctl and works the same whichever engine it is.
+ * Theory. The life of a VM's process is the same for every engine (run.h): it
+ * serves ctl, keeps the console, and waits for what the guest does. An engine
+ * is a table of what differs: how a machine is built, entered, paused and
+ * destroyed. Everything above talks ctl and does not know which one it is;
+ * what an engine cannot do it says with a sentence and a code.
  *
  * engine_start() makes the process: it forks, and the child, which holds the
  * VM's lock from then on, becomes the VM: a session of its own, at home in
@@ -15,18 +18,78 @@
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
-#include "machine/run.h"
+#include "base/buf.h"
+#include "engine/run.h"
+#include "machine/console.h"
 #include "state/vm.h"
 
-struct engine {
-	const char *name;
-	/* 0, or -E_HOST / -E_PERM with a sentence: why it cannot run here. */
-	int (*probe)(void);
-	/* Until the VM ends: run.h. */
-	int (*run)(const struct run_args *a);
+enum guest_event {
+	GUEST_RESET,
+	GUEST_POWEROFF,
+	GUEST_CRASH,	/* it cannot go on, and stands to be looked at */
+	GUEST_LOST,	/* it is gone, by no wish of its own */
 };
 
-extern const struct engine engine_kvm;
+/* One VM as its engine sees it. All but `self` is run.c's. */
+struct guest {
+	const struct engine *engine;
+	const struct vm *vm;
+	const struct vmconf *conf;
+	struct loop *loop;
+	struct console *console;	/* the machine's console writes to it */
+	/* From any thread; it only wakes the loop. */
+	void (*event)(struct guest *g, enum guest_event e);
+	void *self;			/* the engine's own */
+};
+
+/*
+ * All calls come from the loop's thread. Those that can fail return 0, or
+ * negative with a sentence.
+ */
+struct engine {
+	const char *name;
+	/* Whether this host has what it takes: -E_HOST, -E_PERM if not. */
+	int (*probe)(void);
+
+	/*
+	 * What outlives resets: kernel, disks and their locks. close() is
+	 * called after it, whatever it returned.
+	 */
+	int (*open)(struct guest *g);
+	void (*close)(struct guest *g);
+
+	/*
+	 * A machine, new in every part, from its first instruction on; `leave`
+	 * destroys it (harmless without one, and after an `enter` that failed).
+	 */
+	int (*enter)(struct guest *g, bool paused);
+	void (*leave)(struct guest *g);
+
+	/* All vCPUs; idempotent. */
+	int (*pause)(struct guest *g);
+	int (*resume)(struct guest *g);
+
+	/* The power button; whether the guest has a driver for it. */
+	int (*press)(struct guest *g);
+	bool (*listens)(struct guest *g);
+
+	/* Appends what only this engine knows, KEY=VALUE lines. */
+	void (*status)(struct guest *g, struct buf *lines);
+	/* Of a guest that crashed or was lost: the sentence. */
+	const char *(*why)(struct guest *g);
+};
+
+extern const struct engine engine_kvm;		/* ours, on VT-x or SVM */
+extern const struct engine engine_kvm_any;	/* ours, on any /dev/kvm */
+extern const struct engine engine_qemu;		/* QEMU; see qemu.c */
+
+/*
+ * The engine for a config that says KIND, probed. With ENGINE_AUTO the first
+ * that can run here; when that is not the best, WHY (SIZE bytes) says why, and
+ * what it costs; "" otherwise. Negative with a sentence when none can.
+ */
+int engine_choose(enum engine_kind kind, const struct engine **e, char *why,
+		  size_t size);
 
 struct start_args {
 	const struct vmconf *conf;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "machine/run.h"
+#include "engine/run.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,9 +15,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
+#include "engine/engine.h"
 #include "machine/console.h"
-#include "machine/parts.h"
-#include "machine/pv.h"
 #include "machine/terminal.h"
 
 /*
@@ -35,10 +34,11 @@ static const char *const state_names[] = {
 
 /* Bits of run.pending: a guest's event, or the end. */
 enum {
-	PENDING_RESET = 1 << PV_RESET,
-	PENDING_POWEROFF = 1 << PV_POWEROFF,
-	PENDING_CRASH = 1 << PV_CRASH,
-	PENDING_STOP = 1 << 3,
+	PENDING_RESET = 1 << GUEST_RESET,
+	PENDING_POWEROFF = 1 << GUEST_POWEROFF,
+	PENDING_CRASH = 1 << GUEST_CRASH,
+	PENDING_LOST = 1 << GUEST_LOST,
+	PENDING_STOP = 1 << 4,
 };
 
 struct run {
@@ -47,8 +47,8 @@ struct run {
 	struct ctl_server ctl;
 	struct console console;
 	struct terminal terminal;	/* foreground only */
-	struct pv_parts parts;
-	struct pv *machine;
+	struct guest guest;
+	bool open;			/* the engine's open() was called */
 	enum run_state state;
 	bool soft_reset;	/* the next power-off starts it again */
 	bool signalled;		/* a signal pressed the button; the next pulls */
@@ -68,9 +68,9 @@ static void ring(struct run *r, uint32_t bits)
 	(void)!write(r->bell, &one, sizeof(one));
 }
 
-static void on_machine(void *owner, enum pv_event e)
+static void on_guest(struct guest *g, enum guest_event e)
 {
-	ring(owner, 1 << e);
+	ring(container_of(g, struct run, guest), 1 << e);
 }
 
 static void set_state(struct run *r, enum run_state s)
@@ -90,13 +90,8 @@ static int enter(struct run *r, bool paused)
 	char line[32];
 	int rc;
 
-	r->machine = calloc(1, sizeof(*r->machine));
-	if (!r->machine)
-		return fail(ENOMEM, "out of memory");
 	console_new_boot(&r->console);
-	rc = pv_init(r->machine, &r->parts);
-	if (rc == 0)
-		rc = pv_start(r->machine, paused);
+	rc = r->guest.engine->enter(&r->guest, paused);
 	if (rc < 0)
 		return rc;
 	r->boots++;
@@ -106,21 +101,13 @@ static int enter(struct run *r, bool paused)
 	return 0;
 }
 
-static void leave(struct run *r)
-{
-	r->console.chr.front = NULL;
-	if (r->machine)
-		pv_release(r->machine);
-	free(take_ptr(r->machine));
-}
-
 static void reset(struct run *r)
 {
 	bool paused = r->state == PAUSED;
 	int rc;
 
 	r->soft_reset = r->signalled = false;
-	leave(r);
+	r->guest.engine->leave(&r->guest);
 	/* the new devices may complain as much as the old ones did */
 	if (!r->args->foreground && log_open(r->args->vm->dir) < 0)
 		log_line("%s", err_text());
@@ -135,12 +122,18 @@ static void reset(struct run *r)
 
 static void crash(struct run *r)
 {
-	vcpus_pause(&r->machine->vcpus);
-	log_line("%s", r->machine->vcpus.crash);
+	log_line("%s", r->guest.engine->why(&r->guest));
 	set_state(r, CRASHED);
 	if (!r->args->foreground)
 		return;
-	r->result = fail(EIO, "%s", r->machine->vcpus.crash);
+	r->result = fail(EIO, "%s", r->guest.engine->why(&r->guest));
+	loop_quit(&r->loop);
+}
+
+/* There is no guest left to go on with, nor to look at. */
+static void lost(struct run *r)
+{
+	r->result = fail(EIO, "%s", r->guest.engine->why(&r->guest));
 	loop_quit(&r->loop);
 }
 
@@ -156,6 +149,8 @@ static void on_bell(struct watch *w, uint32_t events)
 	if (bits & PENDING_STOP ||
 	    (bits & PENDING_POWEROFF && !r->soft_reset))
 		loop_quit(&r->loop);
+	else if (bits & PENDING_LOST)
+		lost(r);
 	else if (bits & (PENDING_RESET | PENDING_POWEROFF))
 		reset(r);
 	else if (bits & PENDING_CRASH)
@@ -163,11 +158,15 @@ static void on_bell(struct watch *w, uint32_t events)
 }
 
 /* The button: what comes of it, unless said otherwise, is the end. */
-static void press(struct run *r)
+static int press(struct run *r)
 {
+	int rc = r->guest.engine->press(&r->guest);
+
+	if (rc < 0)
+		return rc;
 	r->soft_reset = false;
-	pv_press(r->machine);
 	set_state(r, STOPPING);
+	return 0;
 }
 
 static void on_signal(struct watch *w, uint32_t events)
@@ -179,12 +178,11 @@ static void on_signal(struct watch *w, uint32_t events)
 	if (read(w->fd, &si, sizeof(si)) != sizeof(si))
 		return;
 	if (r->signalled || r->state == PAUSED || r->state == CRASHED ||
-	    !pv_listens(r->machine)) {
+	    !r->guest.engine->listens(&r->guest) || press(r) < 0) {
 		ring(r, PENDING_STOP);
 		return;
 	}
 	r->signalled = true;
-	press(r);
 }
 
 /* -- requests (vm-ctl.7) -- */
@@ -193,19 +191,17 @@ static int verb_status(void *ctx, int argc, char **argv, struct buf *answer,
 		       int *fd)
 {
 	struct run *r = ctx;
-	struct vcpu_exits exits = vcpus_exits(&r->machine->vcpus);
+	const struct engine *e = r->guest.engine;
 
 	(void)argc, (void)argv, (void)fd;
-	buf_printf(answer, "state=%s\npid=%d\nsince=%lld\nboots=%" PRIu64
+	buf_printf(answer, "state=%s\nengine=%s\npid=%d\nsince=%lld\nboots=%" PRIu64
 		   "\ncpus=%u\nmemory=%" PRIu64 "\nlistens=%d\n",
-		   state_names[r->state], getpid(), (long long)r->since,
+		   state_names[r->state], e->name, getpid(), (long long)r->since,
 		   r->boots, r->args->conf->cpus, r->args->conf->memory,
-		   pv_listens(r->machine));
-	buf_printf(answer, "exits=%" PRIu64 "\nexits_io=%" PRIu64
-		   "\nexits_mmio=%" PRIu64 "\n",
-		   exits.io + exits.mmio + exits.other, exits.io, exits.mmio);
+		   e->listens(&r->guest));
+	e->status(&r->guest, answer);
 	if (r->state == CRASHED)
-		buf_printf(answer, "reason=%s\n", r->machine->vcpus.crash);
+		buf_printf(answer, "reason=%s\n", e->why(&r->guest));
 	return 0;
 }
 
@@ -217,8 +213,7 @@ static int verb_button(void *ctx, int argc, char **argv, struct buf *answer,
 	(void)argc, (void)argv, (void)answer, (void)fd;
 	if (r->state == PAUSED || r->state == CRASHED)
 		return fail(E_BUSY, "is %s", state_names[r->state]);
-	press(r);
-	return 0;
+	return press(r);
 }
 
 static int verb_stop(void *ctx, int argc, char **argv, struct buf *answer,
@@ -252,27 +247,30 @@ static int verb_pause(void *ctx, int argc, char **argv, struct buf *answer,
 		      int *fd)
 {
 	struct run *r = ctx;
+	int rc;
 
 	(void)argc, (void)argv, (void)answer, (void)fd;
 	if (r->state == CRASHED)
 		return fail(E_BUSY, "is crashed");
-	vcpus_pause(&r->machine->vcpus);
-	set_state(r, PAUSED);
-	return 0;
+	rc = r->guest.engine->pause(&r->guest);
+	if (rc == 0)
+		set_state(r, PAUSED);
+	return rc;
 }
 
 static int verb_resume(void *ctx, int argc, char **argv, struct buf *answer,
 		       int *fd)
 {
 	struct run *r = ctx;
+	int rc;
 
 	(void)argc, (void)argv, (void)answer, (void)fd;
 	if (r->state == CRASHED)
 		return fail(E_BUSY, "is crashed (vm-reset starts it again)");
-	vcpus_resume(&r->machine->vcpus);
-	if (r->state == PAUSED)
+	rc = r->guest.engine->resume(&r->guest);
+	if (rc == 0 && r->state == PAUSED)
 		set_state(r, RUNNING);
-	return 0;
+	return rc;
 }
 
 static int verb_console(void *ctx, int argc, char **argv, struct buf *answer,
@@ -296,13 +294,10 @@ static const struct ctl_verb verbs[] = {
 
 /* -- what outlives a reset -- */
 
-static int open_parts(struct run *r)
+static int open_guest(struct run *r)
 {
-	r->parts.loop = &r->loop;
-	r->parts.console = &r->console.chr;
-	r->parts.event = on_machine;
-	r->parts.owner = r;
-	return parts_open(&r->parts, r->args->vm, r->args->conf);
+	r->open = true;
+	return r->guest.engine->open(&r->guest);
 }
 
 static int open_ctl(struct run *r)
@@ -350,11 +345,13 @@ static int open_console(struct run *r)
 
 static void close_all(struct run *r)
 {
-	leave(r);
+	if (r->open)
+		r->guest.engine->leave(&r->guest);
 	ctl_close(&r->ctl);
 	console_release(&r->console);
 	terminal_release(&r->terminal);
-	parts_close(&r->parts);
+	if (r->open)
+		r->guest.engine->close(&r->guest);
 	close_fd(&r->bell);
 	close_fd(&r->signals);
 	loop_release(&r->loop);
@@ -364,7 +361,7 @@ static void close_all(struct run *r)
 static int open_all(struct run *r)
 {
 	static int (*const steps[])(struct run *) = {
-		open_parts, open_signals, open_console, open_ctl,
+		open_guest, open_signals, open_console, open_ctl,
 	};
 	int rc = 0;
 
@@ -373,7 +370,7 @@ static int open_all(struct run *r)
 	return rc;
 }
 
-int run_vm(const struct run_args *a)
+int run_vm(const struct engine *e, const struct run_args *a)
 {
 	struct run *r;
 	int rc;
@@ -383,6 +380,10 @@ int run_vm(const struct run_args *a)
 	if (!r)
 		return fail(ENOMEM, "out of memory");
 	r->args = a;
+	r->guest = (struct guest){
+		.engine = e, .vm = a->vm, .conf = a->conf, .loop = &r->loop,
+		.console = &r->console, .event = on_guest,
+	};
 	r->bell = r->signals = -1;
 	r->ctl.fd = -1;
 	r->since = time(NULL);
@@ -405,9 +406,4 @@ int run_vm(const struct run_args *a)
 out:
 	free(r);
 	return rc < 0 ? fail_in(rc, "%s", a->vm->name) : 0;
-}
-
-int run_probe(void)
-{
-	return kvm_probe(NULL);
 }

@@ -3,27 +3,29 @@
  * run.h - the life of one running VM, which is the life of one process.
  *
  * Theory of operation. run_vm() opens what outlives a reset: the disks, the
- * console, the ctl socket, the event loop. Then it builds a machine (pv.c)
- * on /dev/kvm and starts its vCPUs, one thread each. The loop's thread waits:
+ * console, the ctl socket, the event loop. Then the engine builds a machine
+ * and enters it. The loop's thread waits:
  *
  *	a request over ctl	verbs[] in run.c
- *	an event of the guest	reset, power-off, crash: set by a vCPU's
- *				thread in `pending`, rung by an eventfd
+ *	an event of the guest	reset, power-off, crash: set by any thread of
+ *				the engine in `pending`, rung by an eventfd
  *	SIGTERM, SIGINT		the power button; a second one, or a guest that
  *				does not listen to the button: the plug
  *
  * A reset destroys the machine, memory and virtual hardware, and builds a new
  * one from the same config: nothing of the old can be left over. A guest that
- * KVM cannot go on with is `crashed`: its vCPUs stand, the process stays and
+ * its engine cannot go on with is `crashed`: its vCPUs stand, the process stays and
  * answers, so it can be looked at, reset or stopped.
  *
  * States: running, paused, crashed, stopping (the button was pressed by
  * request; running otherwise).
  */
-#ifndef MACHINE_RUN_H
-#define MACHINE_RUN_H
+#ifndef ENGINE_RUN_H
+#define ENGINE_RUN_H
 
 #include "state/vm.h"
+
+struct engine;
 
 struct run_args {
 	const struct vm *vm;		/* open, its lock held */
@@ -39,9 +41,6 @@ struct run_args {
  * sentence: it could not start, or (foreground) it crashed. The working
  * directory is the VM's.
  */
-int run_vm(const struct run_args *a);
-
-/* Whether this host can: 0, -E_HOST or -E_PERM with a sentence. */
-int run_probe(void);
+int run_vm(const struct engine *e, const struct run_args *a);
 
 #endif

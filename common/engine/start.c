@@ -93,7 +93,7 @@ static int run_here(const struct engine *e, struct vm *vm,
 
 	if (fchdir(vm->dir) < 0)
 		return fail_sys("%s", vm->name);
-	rc = e->run(&ra);
+	rc = run_vm(e, &ra);
 	snprintf(why, sizeof(why), "%s", err_text());
 	vm_remove_run_dir(vm);
 	if (a->remove && r->runs && rc >= 0)	/* else it is to be looked at */

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "boot/kernel.h"
+#include "boot/layout.h"
 #include "state/cache.h"
 
 /* A regular file, for reading; WHAT is for the sentence. */
@@ -90,17 +92,51 @@ int parts_open(struct pv_parts *p, const struct vm *vm,
 	int rc;
 
 	p->conf = conf;
-	p->kernel = p->initrd = -1;
+	p->kvm = p->kernel = p->initrd = -1;
 	p->cmdline = NULL;
-	p->kvm = kvm_open();
-	if (p->kvm < 0)
-		return p->kvm;
 	rc = open_kernel(p, vm);
 	if (rc == 0)
 		rc = open_initrd(p);
 	if (rc == 0)
 		rc = make_cmdline(p);
 	return rc == 0 ? open_disks(p) : rc;
+}
+
+int parts_probe_kvm(bool hardware)
+{
+	return kvm_probe(hardware);
+}
+
+int parts_open_kvm(struct pv_parts *p, bool hardware)
+{
+	int fd = kvm_open(hardware);
+
+	p->kvm = fd;
+	return fd < 0 ? fd : 0;
+}
+
+struct boot_params parts_boot(const struct pv_parts *p)
+{
+	return (struct boot_params){
+		.kernel = p->kernel, .initrd = p->initrd,
+		.kernel_name = p->conf->kernel,
+		.initrd_name = p->conf->initrd,
+		.cmdline = p->cmdline,
+	};
+}
+
+int parts_try(const struct pv_parts *p)
+{
+	struct boot_params bp = parts_boot(p);
+	struct cpu_entry entry;
+	struct mem mem;
+	int rc = mem_init(&mem, p->conf->memory, PV_LOW_MAX);
+
+	if (rc < 0)
+		return rc;
+	rc = boot_load(&mem, &bp, &entry);
+	mem_release(&mem);
+	return rc;
 }
 
 void parts_close(struct pv_parts *p)

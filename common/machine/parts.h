@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * parts.h - opens what a machine is built around and outlives its resets:
- * /dev/kvm, the kernel and initrd, the command line, the disks.
+ * the kernel and initrd, the command line, the disks, /dev/kvm.
  */
 #ifndef MACHINE_PARTS_H
 #define MACHINE_PARTS_H
 
+#include "boot/kernel.h"
 #include "machine/pv.h"
 #include "state/vm.h"
 
@@ -17,5 +18,22 @@
 int parts_open(struct pv_parts *p, const struct vm *vm,
 	       const struct vmconf *conf);
 void parts_close(struct pv_parts *p);
+
+/*
+ * /dev/kvm too, for a machine of ours. With HARDWARE only one that stands on
+ * VT-x or SVM will do: -E_HOST, -E_PERM with a sentence. probe: whether it
+ * would.
+ */
+int parts_open_kvm(struct pv_parts *p, bool hardware);
+int parts_probe_kvm(bool hardware);
+
+/* What the loader is to load. */
+struct boot_params parts_boot(const struct pv_parts *p);
+
+/*
+ * Whether kernel and initrd can be booted, with this memory: loads them as
+ * pv_init() would, and forgets it. 0, or boot_load()'s failure.
+ */
+int parts_try(const struct pv_parts *p);
 
 #endif

@@ -10,6 +10,7 @@
 #include "boot/kernel.h"
 #include "boot/layout.h"
 #include "boot/vector.h"
+#include "machine/parts.h"
 
 static_assert((int)DOORS_SLEEP_S5 == (int)PV_SLEEP_TYPE_S5 &&
 	      (int)DOORS_EVENTS == (int)PV_ACPI_EVENTS &&
@@ -234,14 +235,8 @@ static int disks_up(struct pv *m)
 
 static int load_up(struct pv *m)
 {
-	const struct pv_parts *parts = m->parts;
-	struct boot_params bp = {
-		.kernel = parts->kernel, .initrd = parts->initrd,
-		.kernel_name = parts->conf->kernel,
-		.initrd_name = parts->conf->initrd,
-		.cmdline = parts->cmdline,
-	};
-	int rc = acpi_build(&m->mem, parts->conf->cpus, &bp.rsdp);
+	struct boot_params bp = parts_boot(m->parts);
+	int rc = acpi_build(&m->mem, m->parts->conf->cpus, &bp.rsdp);
 
 	if (rc == 0)
 		rc = vector_build(&m->mem);

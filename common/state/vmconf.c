@@ -97,6 +97,21 @@ static int parse_machine(struct vmconf *vc, const char *key, const char *value)
 	return rc;
 }
 
+const char *const engine_kinds[] = {
+	[ENGINE_AUTO] = "auto", [ENGINE_KVM] = "kvm", [ENGINE_QEMU] = "qemu",
+	[ENGINE_KVM_ANY] = "kvm-any", NULL
+};
+
+static int parse_engine(struct vmconf *vc, const char *key, const char *value)
+{
+	unsigned word;
+	int rc = set_word(&word, key, value, engine_kinds,
+			  ARRAY_SIZE(engine_kinds) - 1);
+
+	vc->engine = word;
+	return rc;
+}
+
 static int parse_kernel(struct vmconf *vc, const char *key, const char *value)
 {
 	return set_path(&vc->kernel, key, value);
@@ -211,6 +226,8 @@ const struct vmconf_key vmconf_keys[] = {
 	{ "memory", "SIZE", "512M", "guest memory, 2M to 1T", false,
 	  parse_memory },
 	{ "machine", "pv", "pv", "the kind of machine", false, parse_machine },
+	{ "engine", "auto|kvm|qemu|kvm-any", "auto", "what runs it", false,
+	  parse_engine },
 	{ "kernel", "FILE", NULL, "Linux kernel, bzImage or ELF with a PVH "
 	  "entry", false, parse_kernel },
 	{ "initrd", "FILE", NULL, "initial RAM disk", false, parse_initrd },

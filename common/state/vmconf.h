@@ -29,6 +29,14 @@ enum machine_kind { MACHINE_PV };
 /* Which device the VM's console is: ttyS0 or hvc0. */
 enum console_kind { CONSOLE_SERIAL, CONSOLE_VIRTIO };
 
+/*
+ * Who runs the VM: our hypervisor (kvm), QEMU, or the first of the two that
+ * can. kvm-any: ours, even where KVM interprets the guest for want of VT-x
+ * and SVM, which only guests made for it bear.
+ */
+enum engine_kind { ENGINE_AUTO, ENGINE_KVM, ENGINE_QEMU, ENGINE_KVM_ANY };
+extern const char *const engine_kinds[];	/* their words; NULL at the end */
+
 /* diskN=PATH[,bus=virtio][,format=raw][,ro][,serial=TEXT]; no comma in PATH */
 struct disk_conf {
 	char *path;	/* NULL: no such disk */
@@ -40,6 +48,7 @@ struct vmconf {
 	unsigned cpus;
 	uint64_t memory;	/* bytes, multiple of 1 MiB */
 	enum machine_kind machine;
+	enum engine_kind engine;
 	char *kernel, *initrd, *append;		/* NULL: none */
 	enum console_kind console;
 	uint64_t console_log;	/* bytes kept on disk, default 1M */

@@ -63,13 +63,15 @@ static int fail_open(void)
 	return fail_sys("/dev/kvm");
 }
 
-int kvm_open(void)
+int kvm_open(bool hardware)
 {
 	autoclose int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	int version;
 
 	if (fd < 0)
 		return fail_open();
+	if (hardware && !has_hardware())
+		return fail(E_HOST, "/dev/kvm: this CPU has no VT-x or SVM");
 	version = ioctl(fd, KVM_GET_API_VERSION, 0);
 	if (version < 0)
 		return fail(E_HOST, "/dev/kvm: this is not KVM");
@@ -84,12 +86,10 @@ int kvm_open(void)
 	return take_fd(&fd);
 }
 
-int kvm_probe(bool *hardware)
+int kvm_probe(bool hardware)
 {
-	autoclose int fd = kvm_open();
+	autoclose int fd = kvm_open(hardware);
 
-	if (hardware)
-		*hardware = has_hardware();
 	return fd < 0 ? fd : 0;
 }
 

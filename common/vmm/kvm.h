@@ -64,18 +64,15 @@ struct kvm {
 };
 
 /*
- * Opens /dev/kvm and checks that it can do what we need. The descriptor, or
- * with a sentence that says what to do: -E_HOST (there is none; too old),
- * -E_PERM.
+ * Opens /dev/kvm and checks that it can do what we need. Without VT-x or SVM
+ * behind it a KVM that works interprets its guests: with HARDWARE that is not
+ * enough. The descriptor, or with a sentence that says what to do: -E_HOST
+ * (there is none; too old), -E_PERM.
  */
-int kvm_open(void);
+int kvm_open(bool hardware);
 
-/*
- * Whether this host runs VMs by KVM: 0, or as kvm_open(). *HARDWARE (may be
- * NULL) tells whether the processor's VT-x or SVM is there; without, a KVM
- * that works interprets its guests and is slow.
- */
-int kvm_probe(bool *hardware);
+/* Whether kvm_open() would: 0, or as it. */
+int kvm_probe(bool hardware);
 
 /*
  * Makes a VM with M as its memory; PIC adds the pair of 8259s to GSIs 0..15.

@@ -17,7 +17,7 @@ CONSOLE_MAX=$((1100 << 10))
 
 setup() {
 	scratch
-	[[ -w /dev/kvm ]] || skip "no /dev/kvm that may be written"
+	need_engine
 }
 
 teardown() {

@@ -6,7 +6,8 @@
 #	load lib
 #	setup() { scratch; }
 #
-# VM_BIN is the build; by default that of plain make.
+# VM_BIN is the build; by default that of plain make. VM_ENGINE is what runs
+# guests: kvm-any, for which the guests of a page are made, or qemu.
 
 bats_require_minimum_version 1.5.0
 
@@ -15,6 +16,7 @@ VM_BIN=${VM_BIN:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)/build}
 # A state directory and a current directory of this test's own.
 scratch() {
 	export PATH=$VM_BIN:$PATH VM_STATE=$BATS_TEST_TMPDIR/state LC_ALL=C
+	export VM_ENGINE=${VM_ENGINE:-kvm-any}
 	unset FAKES
 	umask 022
 	cd "$BATS_TEST_TMPDIR" || return 1
@@ -60,6 +62,11 @@ bzimage() {
 put() {
 	# shellcheck disable=SC2059	# the bytes are a format on purpose
 	printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# Skips where our hypervisor is wanted and there is no KVM at all.
+need_engine() {
+	[[ $VM_ENGINE = qemu || -w /dev/kvm ]] || skip "no /dev/kvm that may be written"
 }
 
 # Skips unless mount namespaces may be made.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The life of a VM on our own hypervisor, with a guest of one page
-# (tests/guest/tiny.S) that any /dev/kvm can run.
+# The life of a VM on either engine ($VM_ENGINE), with a guest of one page
+# (tests/guest/tiny.S) that any /dev/kvm can run, and QEMU.
 # shellcheck disable=SC2034,SC2154	# bats sets and reads some
 
 bats_require_minimum_version 1.5.0
@@ -8,7 +8,7 @@ load lib
 
 setup() {
 	scratch
-	[[ -w /dev/kvm ]] || skip "no /dev/kvm that may be written"
+	need_engine
 	tiny=$VM_BIN/tests/guest/tiny
 }
 
@@ -74,12 +74,13 @@ value() { vm-ls -H -p -o "$2" "$1"; }
 @test "a wild jump resets the VM or stops it for inspection; a reset brings it back" {
 	make t1 | vm-boot | vm-wait --for login -t 20
 	printf j | vm-console t1 >/dev/null
-	for _ in {1..100}; do
+	# QEMU's CPU reads instructions where nothing is, and goes on (vm.7)
+	[[ $VM_ENGINE = qemu ]] || for _ in {1..100}; do
 		state=$(value t1 state)
 		[[ $state == crashed || $(value t1 boots) -gt 1 ]] && break
 		sleep 0.05
 	done
-	[[ $state == crashed || $(value t1 boots) -gt 1 ]]
+	[[ $VM_ENGINE = qemu || $state == crashed || $(value t1 boots) -gt 1 ]]
 	run -0 vm-reset --hard t1
 	run -0 vm-wait t1 --for login -t 20
 	[ "$(value t1 state)" = running ]
@@ -178,6 +179,7 @@ value() { vm-ls -H -p -o "$2" "$1"; }
 
 @test "no /dev/kvm is 5, one without permission 4, each with what to do" {
 	make t1
+	export VM_ENGINE=kvm-any
 	unshare -m true 2>/dev/null || skip "no mount namespaces here to hide /dev/kvm in"
 	run -5 unshare -m sh -c 'mount -t tmpfs none /dev && vm-boot t1'
 	[[ $output == *"/dev/kvm"* ]]

@@ -4,8 +4,10 @@
  * take every step of a VM's life on any /dev/kvm, within milliseconds.
  *
  * Entered by PVH. It says "tiny: up" and "login: " on COM1, listens to the
- * power button (I/O APIC pin 9 unmasked, events port polled) and powers off
- * when it is pressed. What is typed comes back; and these keys do something:
+ * power button and powers off when it is pressed. ACPI is at port 0x600 on
+ * both machines it knows, told apart by their host bridge: ours (I/O APIC pin 9
+ * unmasked, an events port; sleep control) and QEMU's q35 (PM1_EN, PM1_STS;
+ * PM1_CNT). What is typed comes back; and these keys do something:
  *
  *	q  power off		r  reset by port 0xcf9	k  reset by port 0x64
  *	f  reset by port 0x92	t  triple fault		j  jump into nowhere
@@ -29,25 +31,49 @@
 	.globl	_start
 _start:
 	mov	$stack_end, %esp
+	mov	$0x80000000, %eax	/* the host bridge's vendor: Intel's? */
+	mov	$0xcf8, %dx
+	out	%eax, %dx
+	mov	$0xcfc, %dx
+	in	%dx, %ax
+	cmp	$0x8086, %ax
+	sete	q35
+	mov	$0x31, %eax		/* pin 9: vector 0x31, edge, unmasked */
+	mov	$0x100, %ecx		/* PWRBTN_EN */
+	call	button
 	mov	$hello, %esi
 	call	print
-	mov	$0x31, %eax		/* pin 9: vector 0x31, edge, unmasked */
-	call	button
 loop:
 	mov	$COM1 + 5, %dx
 	in	%dx, %al
 	test	$1, %al
 	jnz	key
+	cmpb	$1, q35
+	je	status
 	mov	$ACPI + 2, %dx
 	in	%dx, %al
 	test	$1, %al
 	jz	loop
+	jmp	pressed
+status:
+	mov	$ACPI, %dx
+	in	%dx, %ax
+	test	$0x100, %ax		/* PWRBTN_STS */
+	jz	loop
+pressed:
 	mov	$bye, %esi
 	call	print
 off:
+	cmpb	$1, q35
+	je	off_q35
 	mov	$ACPI, %dx
 	mov	$0x34, %al		/* S5, SLP_EN */
 	out	%al, %dx
+	jmp	.
+off_q35:
+	mov	$ACPI + 4, %dx
+	mov	$0x2000, %ax		/* S5, SLP_EN */
+	out	%ax, %dx
 	jmp	.
 
 key:
@@ -120,6 +146,7 @@ nowhere:
 	jmp	*%eax
 deaf:
 	mov	$0x10031, %eax		/* masked */
+	xor	%ecx, %ecx
 	call	button
 	jmp	loop
 count:
@@ -131,11 +158,17 @@ count:
 	jnz	1b
 	jmp	count
 
-/* Low half of pin 9's redirection entry = EAX. */
+/* Low half of pin 9's redirection entry = EAX; PM1_EN = CX. */
 button:
+	cmpb	$1, q35
+	je	1f
 	mov	$IOAPIC, %ebx
 	movl	$0x10 + 2 * 9, (%ebx)
 	mov	%eax, 0x10(%ebx)
+	ret
+1:	mov	$ACPI + 2, %dx
+	mov	%cx, %ax
+	out	%ax, %dx
 	ret
 
 /* The string at ESI. */
@@ -148,6 +181,7 @@ print:
 	jmp	1b
 2:	ret
 
+q35:	.byte	0
 hello:	.asciz	"tiny: up\r\nlogin: "
 bye:	.asciz	"\r\ntiny: button\r\n"
 	.balign	8

@@ -117,7 +117,7 @@ static inline void on_event(void *owner, enum vcpu_event e)
 static inline int box_init(struct box *b, unsigned ncpus)
 {
 	memset(b, 0, sizeof(*b));
-	b->dev = kvm_open();
+	b->dev = kvm_open(false);
 	b->happened = eventfd(0, EFD_CLOEXEC);
 	b->port_region = (struct region){ PORT_LOG, 8, &port_ops, b, "log", 0 };
 	b->done_region = (struct region){ PORT_DONE, 8, &done_ops, b, "done", 0 };
@@ -176,7 +176,7 @@ static const struct cpu_entry pvh = { .mode = ENTRY_PVH, .rip = GUEST };
 /* Runs the tests, or says why not. */
 static inline int box_tests(const struct test *t, size_t n)
 {
-	if (kvm_probe(NULL) < 0) {
+	if (kvm_probe(false) < 0) {
 		printf("1..0 # SKIP %s\n", err_text());
 		return 0;
 	}

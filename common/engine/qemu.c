@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qemu.c - QEMU as an engine: where there is no KVM it emulates the CPU.
+ *
+ * Theory. Our process stays the VM's: it holds the locks, serves ctl and keeps
+ * the console. One machine is one process of QEMU, its child, from `enter` to
+ * `leave`; a reset is a new one. Between the two go
+ *
+ *	qmp	commands and events (qmp.h)
+ *	link	a socket for each serial device: what the guest says, and
+ *		what is typed
+ *	says	what QEMU itself prints, which goes to the VM's log
+ *	pidfd	its end, which we did not ask for
+ *
+ * Kernel and initrd were tried with our own loader before QEMU sees them, so
+ * that what cannot be booted has the same words and codes on each engine.
+ *
+ * A guest's own end (reset, power-off) leaves QEMU standing, so that the event
+ * says which it was; then it is killed. That loses nothing: a write the guest
+ * was told of is in the host's page cache.
+ */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "engine/qemu_args.h"
+#include "engine/qemu_proc.h"
+#include "engine/qmp.h"
+#include "machine/parts.h"
+
+#define MS 1000000ULL
+#define START_NS (30000 * MS)	/* what QEMU's start may take */
+#define CALL_NS (4000 * MS)	/* an answer; a command waits five seconds */
+#define GLANCE_NS (200 * MS)	/* an answer that can be done without */
+
+enum { TRIED_MAJOR = 7, OLDEST_MAJOR = 6 };
+enum {
+	LINE = 400,
+	CHUNK = 16384,
+	LAST_CHUNKS = 64,	/* more than a socket or a pipe holds */
+};
+
+/*
+ * Whether the guest handles the power button: PWRBTN_EN in PM1_EN, which lies
+ * behind PM1_STS where SeaBIOS puts ICH9's power management (ACPI 6.4, 4.8.3.1).
+ */
+static const char read_pm1_en[] = "i /w 0x602";
+enum { PWRBTN_EN = 1 << 8 };
+
+struct link {
+	struct watch watch;
+	struct chr_front front;
+	struct console *console;
+	int fd;			/* -1: none */
+};
+
+struct qemu {
+	struct guest *guest;
+	struct pv_parts parts;
+	bool kvm;
+	struct qemu_proc proc;
+	struct qmp qmp;
+	struct link link[QEMU_LINKS];
+	struct watch qmp_watch, says_watch, end_watch;
+	bool over;		/* the guest came to its end, by an event */
+	bool paused;		/* by us */
+	char line[LINE];	/* what QEMU is saying */
+	size_t len;
+	char last[LINE];	/* the last line it said */
+	char why[ERR_MAX];
+	struct log_limit noise;
+};
+
+static struct qemu *qemu(struct guest *g)
+{
+	return g->self;
+}
+
+/* -- what QEMU prints -- */
+
+static void end_line(struct qemu *q)
+{
+	q->line[q->len] = '\0';
+	q->len = 0;
+	if (!q->line[0])
+		return;
+	snprintf(q->last, sizeof(q->last), "%s", q->line);
+	log_limited(&q->noise, "%s", q->line);
+}
+
+/* One chunk, so that who never stops talking holds up nobody; if there was. */
+static bool read_says(struct qemu *q)
+{
+	char chunk[CHUNK];
+	ssize_t n = read(q->proc.says, chunk, sizeof(chunk));
+
+	for (ssize_t i = 0; i < n; i++) {
+		if (chunk[i] == '\n' || q->len == LINE - 1)
+			end_line(q);
+		if (chunk[i] != '\n')
+			q->line[q->len++] = chunk[i];
+	}
+	if (n == 0) {
+		end_line(q);
+		watch_remove(&q->says_watch);
+	}
+	return n > 0;
+}
+
+/* Of one that has ended. */
+static void read_last_says(struct qemu *q)
+{
+	for (int i = 0; i < LAST_CHUNKS && read_says(q); i++)
+		;
+}
+
+static void on_says(struct watch *w, uint32_t events)
+{
+	(void)events;
+	read_says(container_of(w, struct qemu, says_watch));
+}
+
+/* -- the console -- */
+
+/* One chunk, too. */
+static bool read_link(struct link *l)
+{
+	char chunk[CHUNK];
+	ssize_t n = recv(l->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
+
+	if (n > 0)
+		chr_write(&l->console->chr, chunk, n);
+	if (n == 0)
+		watch_remove(&l->watch);
+	return n > 0;
+}
+
+static void on_link(struct watch *w, uint32_t events)
+{
+	struct link *l = container_of(w, struct link, watch);
+
+	if (events & EPOLLOUT) {
+		watch_change(w, EPOLLIN);
+		chr_ready(&l->console->chr);
+	}
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		read_link(l);
+}
+
+static size_t link_input(struct chr_front *f, const void *data, size_t len)
+{
+	struct link *l = container_of(f, struct link, front);
+	ssize_t n = send(l->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	size_t taken = n < 0 ? 0 : n;
+
+	if (taken < len && l->watch.added)
+		watch_change(&l->watch, EPOLLIN | EPOLLOUT);
+	return taken;
+}
+
+/* -- what happens to it -- */
+
+static void PRINTF(2, 3) lost(struct qemu *q, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (q->over)
+		return;
+	q->over = true;
+	va_start(ap, fmt);
+	vsnprintf(q->why, sizeof(q->why), fmt, ap);
+	va_end(ap);
+	q->guest->event(q->guest, GUEST_LOST);
+}
+
+static const struct {
+	const char *reason;	/* of SHUTDOWN, QEMU's ShutdownCause */
+	enum guest_event event;
+} ends[] = {
+	{ "guest-shutdown", GUEST_POWEROFF },
+	{ "guest-reset", GUEST_RESET },
+	{ "subsystem-reset", GUEST_RESET },
+};
+
+static void on_shutdown(struct qemu *q, const char *reason)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(ends) && !q->over; i++)
+		if (!strcmp(ends[i].reason, reason)) {
+			q->over = true;
+			q->guest->event(q->guest, ends[i].event);
+		}
+	lost(q, "QEMU ended the VM (%.40s)", reason);
+}
+
+static void on_event(void *arg, const char *name, const char *reason)
+{
+	struct qemu *q = arg;
+
+	if (!strcmp(name, "SHUTDOWN"))
+		on_shutdown(q, reason);
+	else if (!strcmp(name, "STOP") && !q->paused && !q->over) {
+		q->over = true;
+		q->why[0] = '\0';	/* asked for when it is wanted */
+		q->guest->event(q->guest, GUEST_CRASH);
+	}
+}
+
+static void on_qmp(struct watch *w, uint32_t events)
+{
+	struct qemu *q = container_of(w, struct qemu, qmp_watch);
+
+	(void)events;
+	if (qmp_read(&q->qmp) == 0)
+		return;
+	watch_remove(w);	/* its end comes by `pidfd` */
+	if (!q->over)
+		log_line("%s", err_text());
+}
+
+/* It ended by itself, or someone ended it. */
+static void explain(struct qemu *q, int status, char *why, size_t size)
+{
+	const char *colon = q->last[0] ? ": " : "";
+
+	if (WIFSIGNALED(status))
+		snprintf(why, size, "QEMU was killed by signal %d%s%s",
+			 WTERMSIG(status), colon, q->last);
+	else
+		snprintf(why, size, "QEMU ended with status %d%s%s",
+			 WEXITSTATUS(status), colon, q->last);
+}
+
+static void on_end(struct watch *w, uint32_t events)
+{
+	struct qemu *q = container_of(w, struct qemu, end_watch);
+	char why[ERR_MAX];
+	int status;
+
+	(void)events;
+	watch_remove(w);
+	qmp_read(&q->qmp);	/* whether it was the guest's end */
+	status = qemu_proc_end(&q->proc);
+	read_last_says(q);
+	explain(q, status, why, sizeof(why));
+	lost(q, "%s", why);
+}
+
+/* -- entering and leaving -- */
+
+static void close_links(struct qemu *q)
+{
+	q->guest->console->chr.front = NULL;
+	for (int i = 0; i < QEMU_LINKS; i++) {
+		struct link *l = &q->link[i];
+
+		if (l->fd < 0)
+			continue;
+		for (int n = 0; n < LAST_CHUNKS && l->watch.added; n++)
+			if (!read_link(l))	/* what was said last */
+				break;
+		watch_remove(&l->watch);
+		close(l->fd);
+		l->fd = -1;
+	}
+}
+
+static void qemu_leave(struct guest *g)
+{
+	struct qemu *q = qemu(g);
+
+	if (!q)
+		return;
+	q->over = true;
+	watch_remove(&q->end_watch);
+	watch_remove(&q->qmp_watch);
+	qemu_proc_end(&q->proc);
+	close_links(q);
+	if (q->says_watch.added)
+		read_last_says(q);
+	watch_remove(&q->says_watch);
+	qmp_close(&q->qmp);
+	qemu_proc_close(&q->proc);
+}
+
+/* A stream socket pair: *OURS, and the end that becomes QEMU's. */
+static int make_pair(int *ours)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		return fail_sys("socket");
+	*ours = fds[0];
+	return fds[1];
+}
+
+/* Starts QEMU with FDS, its ends; OURS is the monitor's other one. */
+static int start(struct qemu *q, const struct qemu_fds *fds)
+{
+	/* the VM's lock too: what still runs it, holds it */
+	int keep[6 + VMCONF_DISKS] = {
+		fds->qmp, fds->link[QEMU_COM], fds->link[QEMU_HVC],
+		q->parts.kernel, q->parts.initrd, q->guest->vm->lock,
+	};
+	struct qemu_args args;
+	int rc;
+
+	for (int i = 0; i < VMCONF_DISKS; i++)
+		keep[6 + i] = q->parts.disk[i] ? block_fd(q->parts.disk[i]) :
+						 -1;
+	rc = qemu_args_make(&args, &q->parts, fds, q->kvm);
+	if (rc == 0)
+		rc = qemu_proc_start(&q->proc, args.v, keep, ARRAY_SIZE(keep));
+	qemu_args_release(&args);
+	return rc;
+}
+
+static int spawn(struct qemu *q, int *monitor)
+{
+	bool hvc = q->guest->conf->console == CONSOLE_VIRTIO;
+	struct qemu_fds fds = { .qmp = make_pair(monitor), .link = { -1, -1 } };
+	int rc = fds.qmp;
+
+	for (int i = 0; i < (hvc ? 2 : 1) && rc >= 0; i++)
+		rc = fds.link[i] = make_pair(&q->link[i].fd);
+	if (rc >= 0)
+		rc = start(q, &fds);
+	close_fd(&fds.qmp);
+	for (int i = 0; i < QEMU_LINKS; i++)
+		close_fd(&fds.link[i]);
+	return rc;
+}
+
+/* QEMU did not get as far as its monitor: its own words say why. */
+static int never_came(struct qemu *q, int rc)
+{
+	char why[ERR_MAX];
+	int status;
+
+	if (rc != -E_STOPPED)
+		return rc;
+	status = qemu_proc_end(&q->proc);
+	read_last_says(q);
+	explain(q, status, why, sizeof(why));
+	return fail(status == 127 << 8 ? E_HOST : EIO, "%s", why);
+}
+
+static int greet(struct qemu *q, int monitor)
+{
+	int major = 0, minor = 0;
+	int rc = qmp_open(&q->qmp, monitor, START_NS, &major, &minor);
+
+	if (rc < 0)
+		return never_came(q, rc);
+	if (major < OLDEST_MAJOR)
+		return fail(E_HOST, "QEMU %d.%d is too old: %d.0 or later "
+			    "is needed", major, minor, OLDEST_MAJOR);
+	if (major != TRIED_MAJOR)
+		log_line("QEMU %d.%d: not a version this was tried with (%d)",
+			 major, minor, TRIED_MAJOR);
+	return 0;
+}
+
+static int watch_all(struct qemu *q)
+{
+	struct loop *l = q->guest->loop;
+	int rc = watch_add(l, &q->qmp_watch, q->qmp.fd, EPOLLIN, on_qmp);
+
+	if (rc == 0)
+		rc = watch_add(l, &q->says_watch, q->proc.says, EPOLLIN,
+			       on_says);
+	if (rc == 0)
+		rc = watch_add(l, &q->end_watch, q->proc.pidfd, EPOLLIN,
+			       on_end);
+	for (int i = 0; i < QEMU_LINKS && rc == 0; i++)
+		if (q->link[i].fd >= 0)
+			rc = watch_add(l, &q->link[i].watch, q->link[i].fd,
+				       EPOLLIN, on_link);
+	return rc;
+}
+
+static int go(struct qemu *q)
+{
+	int rc = qmp_call(&q->qmp, "cont", NULL, NULL, CALL_NS);
+
+	if (rc == 0)
+		q->paused = false;
+	return rc;
+}
+
+static int qemu_enter(struct guest *g, bool paused)
+{
+	struct qemu *q = qemu(g);
+	int monitor = -1, rc;
+
+	q->over = false;
+	q->paused = true;
+	q->len = 0;
+	q->last[0] = '\0';
+	q->noise = (struct log_limit){ 0 };
+	rc = spawn(q, &monitor);
+	if (rc < 0)
+		close_fd(&monitor);
+	else
+		rc = greet(q, monitor);
+	if (rc == 0)
+		rc = watch_all(q);
+	if (rc == 0) {
+		g->console->chr.front = &q->link[g->conf->console ==
+			CONSOLE_VIRTIO ? QEMU_HVC : QEMU_COM].front;
+		rc = paused ? 0 : go(q);
+	}
+	if (rc < 0)
+		qemu_leave(g);
+	return rc;
+}
+
+/* -- requests -- */
+
+static int qemu_pause(struct guest *g)
+{
+	struct qemu *q = qemu(g);
+	bool was = q->paused;
+	int rc;
+
+	q->paused = true;	/* its STOP is ours */
+	rc = qmp_call(&q->qmp, "stop", NULL, NULL, CALL_NS);
+	if (rc < 0)
+		q->paused = was;
+	return rc;
+}
+
+static int qemu_resume(struct guest *g)
+{
+	return go(qemu(g));
+}
+
+static int qemu_press(struct guest *g)
+{
+	return qmp_call(&qemu(g)->qmp, "system_powerdown", NULL, NULL, CALL_NS);
+}
+
+static bool qemu_listens(struct guest *g)
+{
+	autobuf struct buf text = BUF_INIT;
+	unsigned value = 0;
+	const char *is;
+
+	if (qmp_call(&qemu(g)->qmp, "human-monitor-command", read_pm1_en,
+		     &text, GLANCE_NS) < 0)
+		return false;
+	is = strchr(text.data, '=');
+	return is && sscanf(is, "= %x", &value) == 1 && value & PWRBTN_EN;
+}
+
+static void qemu_status(struct guest *g, struct buf *lines)
+{
+	struct qemu *q = qemu(g);
+
+	buf_printf(lines, "qemu_pid=%d\naccel=%s\n", (int)q->proc.pid,
+		   q->kvm ? "kvm" : "tcg");
+}
+
+static const char *qemu_why(struct guest *g)
+{
+	autobuf struct buf status = BUF_INIT;
+	struct qemu *q = qemu(g);
+
+	if (q->why[0])
+		return q->why;
+	qmp_call(&q->qmp, "query-status", NULL, &status, GLANCE_NS);
+	snprintf(q->why, sizeof(q->why), "QEMU stopped the guest (%.40s)%s%s",
+		 status.data, q->last[0] ? ": " : "", q->last);
+	return q->why;
+}
+
+/* -- opening -- */
+
+static int qemu_open(struct guest *g)
+{
+	struct qemu *q = g->self = calloc(1, sizeof(*q));
+	int rc;
+
+	if (!q)
+		return fail(ENOMEM, "out of memory");
+	q->guest = g;
+	q->proc = (struct qemu_proc){ .pidfd = -1, .says = -1 };
+	q->qmp = (struct qmp){ .fd = -1, .event = on_event, .arg = q };
+	buf_init(&q->qmp.in);
+	for (int i = 0; i < QEMU_LINKS; i++)
+		q->link[i] = (struct link){
+			.fd = -1, .console = g->console,
+			.front.input = link_input,
+		};
+	q->kvm = parts_probe_kvm(true) == 0;
+	rc = parts_open(&q->parts, g->vm, g->conf);
+	return rc == 0 ? parts_try(&q->parts) : rc;
+}
+
+static void qemu_close(struct guest *g)
+{
+	if (g->self)
+		parts_close(&qemu(g)->parts);
+	free(take_ptr(g->self));
+}
+
+const struct engine engine_qemu = {
+	.name = "qemu",
+	.probe = qemu_proc_probe,
+	.open = qemu_open,
+	.close = qemu_close,
+	.enter = qemu_enter,
+	.leave = qemu_leave,
+	.pause = qemu_pause,
+	.resume = qemu_resume,
+	.press = qemu_press,
+	.listens = qemu_listens,
+	.status = qemu_status,
+	.why = qemu_why,
+};

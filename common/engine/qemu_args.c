@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/qemu_args.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+
+static void add_taken(struct qemu_args *a, char *arg)
+{
+	char **v = reallocarray(a->v, a->n + 2, sizeof(*v));
+
+	if (v)
+		a->v = v;
+	if (!v || !arg) {
+		free(arg);
+		a->failed = true;
+		return;
+	}
+	v[a->n++] = arg;
+	v[a->n] = NULL;
+}
+
+static void PRINTF(2, 3) add(struct qemu_args *a, const char *fmt, ...)
+{
+	char *arg = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&arg, fmt, ap) < 0)
+		arg = NULL;
+	va_end(ap);
+	add_taken(a, arg);
+}
+
+/* An option and its value. */
+#define add_opt(a, name, ...) (add(a, "%s", "-" name), add(a, __VA_ARGS__))
+
+static void add_machine(struct qemu_args *a, const struct vmconf *vc, bool kvm)
+{
+	static const char *const fixed[] = {
+		"qemu-system-x86_64", "-nodefaults", "-no-user-config",
+		"-display", "none", "-S",
+		/* It stands at its end until we have seen why. */
+		"-action", "reboot=shutdown,shutdown=pause",
+		/* elevateprivileges=deny comes with no_new_privs */
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,"
+			    "spawn=deny,resourcecontrol=deny",
+		"-machine", "q35,vmport=off,smbus=off,sata=off,usb=off,"
+			    "dump-guest-core=off",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
+		add(a, "%s", fixed[i]);
+	/* Five levels of page tables cost an emulated CPU time for nothing. */
+	add_opt(a, "accel", "%s", kvm ? "kvm" : "tcg,thread=multi");
+	add_opt(a, "cpu", "%s", kvm ? "host" : "max,la57=off");
+	add_opt(a, "smp", "%u", vc->cpus);
+	add_opt(a, "m", "%" PRIu64 "M", vc->memory >> 20);
+}
+
+static void add_kernel(struct qemu_args *a, const struct pv_parts *p)
+{
+	add_opt(a, "kernel", "/proc/self/fd/%d", p->kernel);
+	if (p->initrd >= 0)
+		add_opt(a, "initrd", "/proc/self/fd/%d", p->initrd);
+	add_opt(a, "append", "%s", p->cmdline);
+}
+
+/* A text as part of an option: commas are doubled. */
+static char *escaped(const char *text)
+{
+	struct buf b = BUF_INIT;
+
+	for (; *text; text++) {
+		buf_char(&b, *text);
+		if (*text == ',')
+			buf_char(&b, ',');
+	}
+	return buf_take(&b);
+}
+
+static void add_disk(struct qemu_args *a, const struct pv_parts *p, int i)
+{
+	const struct block *b = p->disk[i];
+	const char *ro = b->readonly ? "on" : "off";
+	autofree char *serial = escaped(p->conf->disk[i].serial);
+	struct stat st = { 0 };
+	int fd = block_fd(b);
+
+	fstat(fd, &st);
+	add_opt(a, "add-fd", "fd=%d,set=%d", fd, i);
+	add_opt(a, "blockdev", "driver=%s,node-name=file%d,"
+		"filename=/dev/fdset/%d,read-only=%s,auto-read-only=off,"
+		"locking=off", S_ISBLK(st.st_mode) ? "host_device" : "file",
+		i, i, ro);
+	add_opt(a, "blockdev", "driver=raw,node-name=disk%d,file=file%d,"
+		"read-only=%s,offset=0,size=%" PRIu64, i, i, ro, b->size);
+	add_opt(a, "device", "virtio-blk-pci,addr=%#x,drive=disk%d,"
+		"disable-legacy=on,discard=off,write-zeroes=off,"
+		"logical_block_size=%u,physical_block_size=%u%s%s",
+		PV_SLOT_DISKS + i, i, b->block_size, b->block_size,
+		serial && *serial ? ",serial=" : "", serial ? serial : "");
+}
+
+static void add_console(struct qemu_args *a, const struct qemu_fds *fds)
+{
+	static const char *const names[] = {
+		[QEMU_COM] = "com1", [QEMU_HVC] = "hvc0",
+	};
+
+	for (int i = 0; i < QEMU_LINKS; i++)
+		if (fds->link[i] >= 0)
+			add_opt(a, "chardev", "socket,id=%s,fd=%d", names[i],
+				fds->link[i]);
+	add_opt(a, "device", "isa-serial,chardev=com1");
+	if (fds->link[QEMU_HVC] < 0)
+		return;
+	add_opt(a, "device", "virtio-serial-pci,addr=%#x,max_ports=1,"
+		"disable-legacy=on", PV_SLOT_CONSOLE);
+	add_opt(a, "device", "virtconsole,chardev=hvc0");
+}
+
+int qemu_args_make(struct qemu_args *a, const struct pv_parts *p,
+		   const struct qemu_fds *fds, bool kvm)
+{
+	*a = (struct qemu_args){ 0 };
+	add_machine(a, p->conf, kvm);
+	add_kernel(a, p);
+	add_opt(a, "chardev", "socket,id=qmp,fd=%d", fds->qmp);
+	add_opt(a, "mon", "chardev=qmp,mode=control");
+	add_console(a, fds);
+	add_opt(a, "object", "rng-builtin,id=rng");
+	add_opt(a, "device", "virtio-rng-pci,addr=%#x,rng=rng,"
+		"disable-legacy=on", PV_SLOT_RNG);
+	for (int i = 0; i < VMCONF_DISKS; i++)
+		if (p->disk[i])
+			add_disk(a, p, i);
+	if (!a->failed)
+		return 0;
+	qemu_args_release(a);
+	return fail(ENOMEM, "out of memory");
+}
+
+void qemu_args_release(struct qemu_args *a)
+{
+	for (size_t i = 0; i < a->n; i++)
+		free(a->v[i]);
+	free(a->v);
+	*a = (struct qemu_args){ 0 };
+}
