@@ -19,6 +19,7 @@ enum {
 	DIR_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
 	WAIT_FIRST_NS = 1000000,
 	WAIT_MOST_NS = 50000000,
+	DYING_NS = 2000000000,		/* how long a killed VM may take */
 	TRIES = 100,		/* of a name for a temporary directory */
 	SYNC_EACH = 4,		/* new VMs made durable one by one */
 };
@@ -157,6 +158,18 @@ static int busy(const struct vm *vm)
 	return fail(E_BUSY, "%s: in use by another command", vm->name);
 }
 
+/*
+ * Whether its process was killed and is not quite gone: its socket has a name
+ * and no listener. Memory takes a moment to be freed, and a child to follow.
+ */
+static bool dying(const struct vm *vm)
+{
+	autoclose int run = vm_run_dir(vm, false);
+
+	return run >= 0 && faccessat(run, "ctl", F_OK, AT_SYMLINK_NOFOLLOW) ==
+	       0 && !answers(run);
+}
+
 int vm_lock(struct vm *vm, uint64_t wait_ns)
 {
 	uint64_t start = now_ns(), pause = WAIT_FIRST_NS;
@@ -167,9 +180,10 @@ int vm_lock(struct vm *vm, uint64_t wait_ns)
 
 		if (rc)
 			return rc < 0 ? rc : 0;
-		if (waited >= wait_ns)
+		if (waited >= wait_ns && !(waited < DYING_NS && dying(vm)))
 			return busy(vm);
-		pause = min_u64(pause, wait_ns - waited);
+		if (waited < wait_ns)
+			pause = min_u64(pause, wait_ns - waited);
 		nanosleep(&(struct timespec){ .tv_nsec = pause }, NULL);
 		pause = min_u64(2 * pause, WAIT_MOST_NS);
 	}

@@ -42,7 +42,8 @@ int vm_open(struct vm *vm, struct store *st, const char *name);
 void vm_close(struct vm *vm);	/* frees the lock too if it is the last fd */
 
 /*
- * Takes the lock, waiting up to WAIT_NS. -E_BUSY "web1: is running" when the
+ * Takes the lock, waiting up to WAIT_NS, and a little longer for what is left
+ * of a VM's process that was killed. -E_BUSY "web1: is running" when the
  * VM's socket answers, else "web1: in use by another command"; -E_NOENT when
  * the VM was removed meanwhile; -errno (EROFS, EACCES) with a sentence.
  */

@@ -273,6 +273,34 @@ static int listen_at(int run)
 	return fd;
 }
 
+TEST(what_is_left_of_a_killed_vm_is_waited_for)
+{
+	struct vm a, b;
+	int run, up[2];
+	char c;
+
+	make_state();
+	OK(create("web1") && opens(&a, "web1") && opens(&b, "web1"));
+	OK(pipe(up) == 0);
+	run = vm_run_dir(&a, true);
+	close(listen_at(run));
+	if (fork() == 0) {	/* it holds the lock for a while after */
+		if (vm_lock(&a, 0) == 0)
+			(void)!write(up[1], "x", 1);
+		usleep(100000);
+		_exit(0);
+	}
+	OK(read(up[0], &c, 1) == 1);
+	EQ(vm_lock(&b, 0), 0);
+	OK(wait(NULL) > 0);
+	vm_close(&a);
+	vm_close(&b);
+	close(up[0]), close(up[1]), close(run);
+	vm_remove_run_dir(&b);
+	OK(remove_fd(store_run(&st, false)));
+	drop_state();
+}
+
 TEST(a_locked_vm_runs_when_its_socket_answers)
 {
 	struct vm a, b;
@@ -571,6 +599,7 @@ TESTS(T(a_vm_is_there_whole_or_not_at_all),
       T(a_lock_excludes_and_ends_with_its_holder),
       T(a_lock_passes_to_the_child_that_inherits_it), T(kill_9_frees_the_lock),
       T(waiting_for_a_lock_ends_when_it_should),
+      T(what_is_left_of_a_killed_vm_is_waited_for),
       T(a_locked_vm_runs_when_its_socket_answers),
       T(a_removed_vm_is_gone_for_who_waited_for_it),
       T(sweeping_takes_what_is_nobodys_and_only_that),
