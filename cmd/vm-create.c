@@ -245,12 +245,12 @@ struct maker {
 	const struct plan *plan;
 	struct store store;
 	struct tally tally;
-	struct vm_stage stage[VM_BATCH];
+	struct stage stage[STAGE_BATCH];
 	size_t n;
 };
 
 /* The config of the plan, with the VM's name above it. */
-static int stage_config(const struct plan *p, struct vm_stage *s)
+static int stage_config(const struct plan *p, struct stage *s)
 {
 	struct config conf = CONFIG_INIT;
 	autobuf struct buf text = BUF_INIT;
@@ -266,7 +266,7 @@ static int stage_config(const struct plan *p, struct vm_stage *s)
 	return rc;
 }
 
-static int make_disk(const struct vm_stage *s, int i, uint64_t size)
+static int make_disk(const struct stage *s, int i, uint64_t size)
 {
 	autoclose int fd = -1;
 	char path[32];
@@ -281,7 +281,7 @@ static int make_disk(const struct vm_stage *s, int i, uint64_t size)
 	return 0;
 }
 
-static int fill(const struct plan *p, struct vm_stage *s)
+static int fill(const struct plan *p, struct stage *s)
 {
 	int rc = stage_config(p, s);
 
@@ -303,7 +303,7 @@ static void settle(struct maker *m, const char *name, int rc)
 	tally_failed(&m->tally, err_exit(rc));
 }
 
-static void settle_stage(struct vm_stage *s, int rc, void *arg)
+static void settle_stage(struct stage *s, int rc, void *arg)
 {
 	settle(arg, s->name, rc);
 }
@@ -311,15 +311,15 @@ static void settle_stage(struct vm_stage *s, int rc, void *arg)
 /* Makes what was staged durable and visible; settle() hears of each. */
 static void publish(struct maker *m)
 {
-	vm_publish(m->stage, m->n, settle_stage, m);
+	stage_publish(m->stage, m->n, settle_stage, m);
 	for (size_t i = 0; i < m->n; i++)
-		vm_unstage(&m->stage[i]);
+		stage_close(&m->stage[i]);
 	m->n = 0;
 }
 
 static void make(struct maker *m, const char *name)
 {
-	struct vm_stage *s = &m->stage[m->n];
+	struct stage *s = &m->stage[m->n];
 	int rc = vm_stage(s, &m->store, name);
 
 	if (rc < 0) {
@@ -329,10 +329,10 @@ static void make(struct maker *m, const char *name)
 	rc = fill(m->plan, s);
 	if (rc < 0) {
 		settle(m, name, rc);
-		vm_unstage(s);
+		stage_close(s);
 		return;
 	}
-	if (++m->n == VM_BATCH)
+	if (++m->n == STAGE_BATCH)
 		publish(m);
 }
 
@@ -393,7 +393,7 @@ static int create(struct maker *m, struct names *names)
 	if (rc < 0)
 		return rc;
 	if (!args.dry_run)
-		vm_sweep(&m->store);
+		record_sweep(m->store.vms);
 	return make_all(m, names);
 }
 

@@ -13,17 +13,14 @@
  * end. It goes with its last descriptor, so kill -9 frees it. Readers take
  * none: each file is replaced whole.
  *
- * A new VM is made in vms/.NAME.new.PID-N, made durable, and renamed; names
- * beginning with a dot are no VMs, and stale ones (whose maker is gone: its
- * lock on the `lock` file in there is free) are swept by the next create.
- * Removal renames to vms/.NAME.old.PID-N first, so a VM is there whole or not
- * at all.
+ * It is a record (record.h): there whole or not at all.
  */
 #ifndef STATE_VM_H
 #define STATE_VM_H
 
 #include "base/text.h"
 #include "state/config.h"
+#include "state/record.h"
 #include "state/store.h"
 #include "state/vmconf.h"
 
@@ -61,60 +58,17 @@ int vm_config(const struct vm *vm, struct config *c);
 int vm_set_config(struct vm *vm, const struct config *c);
 
 /*
- * New VMs, many at once at the price of few syncs:
- *
- *	vm_sweep(st);				once
- *	vm_stage(&s[i], st, name);		directory with lock held
- *	vm_stage_config(&s[i], &config);	and what else belongs in s.dir
- *	vm_publish(s, n, done, arg);
- *	vm_unstage(&s[i]);
- *
- * Each stage has two descriptors open: VM_BATCH at a time leaves room.
+ * A new VM's directory (record.h), to hold a config and what else belongs
+ * there; stage_publish() makes it a VM. As stage_open(); -ENOENT: there is no
+ * state directory.
  */
-enum {
-	VM_BATCH = 256,
-	VM_TMP_BYTES = NAME_MAX_LEN + 32,
-};
-
-struct vm_stage {
-	const struct store *store;
-	char name[NAME_MAX_LEN + 1];
-	char tmp[VM_TMP_BYTES];
-	int dir, lock;
-	int rc;			/* what vm_publish() made of it */
-	bool published;
-};
-
-/*
- * 0; -E_EXISTS "web1: already exists"; -E_USAGE; -errno. On failure S needs no
- * vm_unstage(), which does no harm.
- */
-int vm_stage(struct vm_stage *s, const struct store *st, const char *name);
-
-/* Writes the config, which vm_publish() makes durable, as all in s.dir. */
-int vm_stage_config(struct vm_stage *s, const struct config *c);
-
-/*
- * Makes all durable, gives them their names and unlocks them; then calls
- * DONE for each in order with 0, or with -E_EXISTS / -errno and the sentence
- * set. The first failure, or 0.
- */
-int vm_publish(struct vm_stage *s, size_t n,
-	       void (*done)(struct vm_stage *s, int rc, void *arg), void *arg);
-
-/* Frees S; removes what was not published. */
-void vm_unstage(struct vm_stage *s);
+int vm_stage(struct stage *s, const struct store *st, const char *name);
+int vm_stage_config(struct stage *s, const struct config *c);
 
 /* Destroys it; the lock must be held by VM. 0 or -errno with a sentence. */
 int vm_remove(struct vm *vm);
 
-/* Removes what makers and removers that died left. Best effort. */
-void vm_sweep(const struct store *st);
-
-/*
- * Names of all VMs, sorted as `ls -v` would (web2 before web10); an array of
- * *N strings in one allocation to free(). 0 or -errno with a sentence.
- */
+/* Names of all VMs: record_list(). */
 int vm_list(const struct store *st, char ***names, size_t *n);
 
 /*

@@ -43,7 +43,7 @@ static void make_scratch(void)
 
 /* -- the job: steps, each acknowledged by its value -- */
 
-static void published(struct vm_stage *s, int rc, void *arg)
+static void published(struct stage *s, int rc, void *arg)
 {
 	(void)s;
 	*(int *)arg |= rc;
@@ -53,7 +53,7 @@ static void published(struct vm_stage *s, int rc, void *arg)
 static int create(const char *names)
 {
 	struct config c = CONFIG_INIT;
-	struct vm_stage s[BATCH];
+	struct stage s[BATCH];
 	size_t n = strlen(names);
 	int rc = config_set(&c, "note", "1");
 
@@ -63,9 +63,9 @@ static int create(const char *names)
 			rc = vm_stage_config(&s[i], &c);
 	}
 	if (rc == 0)
-		vm_publish(s, n, published, &rc);
+		stage_publish(s, n, published, &rc);
 	for (size_t i = 0; rc == 0 && i < n; i++)
-		vm_unstage(&s[i]);
+		stage_close(&s[i]);
 	config_release(&c);
 	return rc;
 }
@@ -197,7 +197,7 @@ static bool accepts(void)
 	store_close(&st);
 	if (!ok || store_open(&st, "s", true) < 0)
 		return false;
-	vm_sweep(&st);
+	record_sweep(st.vms);
 	return is_swept();
 }
 

@@ -39,7 +39,7 @@ struct seen {
 	char names[256];
 };
 
-static void see(struct vm_stage *s, int rc, void *arg)
+static void see(struct stage *s, int rc, void *arg)
 {
 	struct seen *seen = arg;
 	size_t len = strlen(seen->names);
@@ -50,7 +50,7 @@ static void see(struct vm_stage *s, int rc, void *arg)
 	snprintf(seen->names + len, sizeof(seen->names) - len, "%s ", s->name);
 }
 
-static bool stage(struct vm_stage *s, const char *name)
+static bool stage(struct stage *s, const char *name)
 {
 	struct config c = CONFIG_INIT;
 	bool ok = vm_stage(s, &st, name) == 0 &&
@@ -64,11 +64,11 @@ static bool stage(struct vm_stage *s, const char *name)
 static bool create(const char *name)
 {
 	struct seen seen = { 0 };
-	struct vm_stage s;
-	bool ok = stage(&s, name) && vm_publish(&s, 1, see, &seen) == 0 &&
+	struct stage s;
+	bool ok = stage(&s, name) && stage_publish(&s, 1, see, &seen) == 0 &&
 		  seen.ok == 1;
 
-	vm_unstage(&s);
+	stage_close(&s);
 	return ok;
 }
 
@@ -114,24 +114,24 @@ TEST(a_vm_is_there_whole_or_not_at_all)
 {
 	struct config c = CONFIG_INIT;
 	struct seen seen = { 0 };
-	struct vm_stage s;
+	struct stage s;
 	struct vm vm;
 
 	make_state();
 	OK(stage(&s, "web1"));
 	EQ(vm_open(&vm, &st, "web1"), -E_NOENT);
 	STR(err_text(), "web1: no such VM");
-	EQ(vm_publish(&s, 1, see, &seen), 0);
+	EQ(stage_publish(&s, 1, see, &seen), 0);
 	OK(opens(&vm, "web1"));
 	EQ(vm_locked(&vm), 0);	/* though S is still there */
 	EQ(vm_config(&vm, &c), 0);
 	STR(config_get(&c, "note"), "web1");
-	vm_unstage(&s);
+	stage_close(&s);
 	OK(holds("web1 "));
 	EQ(vm_stage(&s, &st, "web1"), -E_EXISTS);
 	STR(err_text(), "web1: already exists");
 	EQ(vm_stage(&s, &st, "../x"), -E_USAGE);
-	vm_unstage(&s);
+	stage_close(&s);
 	config_release(&c);
 	vm_close(&vm);
 	drop_state();
@@ -140,33 +140,33 @@ TEST(a_vm_is_there_whole_or_not_at_all)
 TEST(many_are_published_in_order_and_a_name_taken_meanwhile_fails_alone)
 {
 	static const char *const names[] = { "c", "a", "b", "a", "d", "e" };
-	struct vm_stage s[ARRAY_SIZE(names)];
+	struct stage s[ARRAY_SIZE(names)];
 	struct seen seen = { 0 };
 
 	make_state();
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		OK(stage(&s[i], names[i]));
 	OK(create("d"));
-	EQ(vm_publish(s, ARRAY_SIZE(names), see, &seen), -E_EXISTS);
+	EQ(stage_publish(s, ARRAY_SIZE(names), see, &seen), -E_EXISTS);
 	STR(seen.names, "c a b a d e ");
 	EQ(seen.ok, 4);
 	EQ(seen.exists, 2);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		vm_unstage(&s[i]);
+		stage_close(&s[i]);
 	OK(holds("a b c d e "));
 	drop_state();
 }
 
 TEST(what_was_staged_and_not_published_is_removed)
 {
-	struct vm_stage s;
+	struct stage s;
 
 	make_state();
 	OK(stage(&s, "a"));
 	OK(mkdirat(s.dir, "disk", 0700) == 0);
 	OK(mkdirat(s.dir, "disk/x", 0700) == 0);
-	vm_unstage(&s);
-	vm_unstage(&s);
+	stage_close(&s);
+	stage_close(&s);
 	OK(holds(""));
 	drop_state();
 }
@@ -361,7 +361,7 @@ TEST(a_removed_vm_is_gone_for_who_waited_for_it)
 
 static int make_and_die(void)
 {
-	struct vm_stage s;
+	struct stage s;
 
 	return !(stage(&s, "dead") && mkdirat(s.dir, "disk", 0700) == 0);
 }
@@ -373,7 +373,7 @@ static int remove_half_and_die(void)
 
 TEST(sweeping_takes_what_is_nobodys_and_only_that)
 {
-	struct vm_stage s;
+	struct stage s;
 
 	make_state();
 	OK(create("web1") && create("gone") && stage(&s, "new"));
@@ -383,7 +383,7 @@ TEST(sweeping_takes_what_is_nobodys_and_only_that)
 	   put("s/vms/.file.new.1-0", "") &&
 	   mkdir("s/vms/.other", 0700) == 0 &&
 	   symlink("web1", "s/vms/.link.old.1-0") == 0);
-	vm_sweep(&st);
+	record_sweep(st.vms);
 	OK(is_there("s/vms/web1/config") && is_there("s/vms/.other") &&
 	   is_there("s/vms/.file.new.1-0") && !is_there("s/vms/gone") &&
 	   !is_there("s/vms/.gone.old.1-0") &&
@@ -391,7 +391,7 @@ TEST(sweeping_takes_what_is_nobodys_and_only_that)
 	EQ(fchdir(s.dir), 0);
 	OK(is_there("config"));
 	EQ(chdir(dir), 0);
-	vm_unstage(&s);
+	stage_close(&s);
 	OK(holds(".file.new.1-0 .link.old.1-0 .other web1 "));
 	drop_state();
 }
@@ -411,7 +411,7 @@ static int make_many(void)
 static int sweep_for_long(void)
 {
 	for (int i = 0; i < 20 * MANY; i++)
-		vm_sweep(&st);
+		record_sweep(st.vms);
 	return 0;
 }
 
@@ -554,7 +554,7 @@ enum { CANNOT = 77 };
 static int use_read_only(void)
 {
 	struct config c = CONFIG_INIT;
-	struct vm_stage s;
+	struct stage s;
 	struct vm vm;
 	char **names;
 	size_t n;
@@ -576,7 +576,7 @@ static int use_read_only(void)
 	if (vm_stage(&s, &st, "b") != -EROFS ||
 	    strcmp(err_text(), "b: Read-only file system"))
 		return 5;
-	vm_sweep(&st);
+	record_sweep(st.vms);
 	return 0;
 }
 
