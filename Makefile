@@ -29,17 +29,18 @@ hard := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,\
 	-fstack-clash-protection -fcf-protection \
 	-ftrivial-auto-var-init=$(if $(findstring clang,$(CC)),pattern,zero))
 all_cflags = $(std) $(warn) $(hard) -fPIE -pthread $(CFLAGS)
-# A static binary starts in a fraction of a dynamic one's time; libarchive,
-# which stands on many libraries, is not to be had so.
+# A static binary starts in a fraction of a dynamic one's time; libarchive and
+# libcurl, which stand on many libraries, are not to be had so.
 kind = $(if $(or $(SAN),$(findstring -larchive,$(LIBS_$(@F)))),-pie,-static-pie)
 all_ldflags = $(kind) -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 LIBS_vm-create := -larchive
+LIBS_vm-image := -larchive -lcurl -lcrypto -lext2fs -lcom_err
 LIBS_vm-set := -larchive
 
 cmds := $(patsubst cmd/%.c,%,$(wildcard cmd/*.c))
 lib := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard common/*/*.c)))
 programs = $(patsubst %.c,$(O)/%,$(wildcard tests/$(1)/*.c))
-tests := $(foreach d,unit dev kvm cli crash bench,$(call programs,$(d)))
+tests := $(foreach d,unit dev kvm cli crash bench block,$(call programs,$(d)))
 guests := $(basename $(addprefix $(O)/,$(wildcard tests/guest/*.[Sc])))
 
 .PHONY: all demo check check-long lint bench fuzz completions install uninstall clean show-O
@@ -54,13 +55,13 @@ $(O)/libvm.a: $(lib)
 	rm -f $@; $(AR) rcsT $@ $^
 $(cmds:%=$(O)/%): $(O)/%: $(O)/cmd/%.o $(O)/libvm.a
 	echo "  LINK  $@"
-	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -ljansson $(LIBS_$(@F))
+	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -luring -ljansson -lz -lzstd $(LIBS_$(@F))
 $(tests): LIBS_$(@F) := -larchive
 $(tests): kind := -pie
 $(O)/tests/bench/bare: kind := -static-pie
 $(tests): $(O)/%: $(O)/%.o $(O)/libvm.a
 	echo "  LINK  $@"
-	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -ljansson -larchive
+	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -luring -ljansson -lz -lzstd -larchive -lcurl -lcrypto -lext2fs -lcom_err
 # Guests of a page: a kernel with a PVH note and nothing else. In C they are
 # 32-bit code, which is how PVH enters, put into the 64-bit file a kernel is.
 guest_ld := -nostdlib -static -Wl,-N,-Ttext=0x100000 \
@@ -88,7 +89,7 @@ fuzzers := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/*.c))
 $(O)/fuzz/%: tests/fuzz/%.c $(wildcard common/*/*.[ch])
 	mkdir -p $(@D); echo "  FUZZ  $@"
 	clang $(std) -g -O1 -fsanitize=fuzzer,address,undefined -pthread -o $@ $< \
-		$(filter-out common/cli/%,$(wildcard common/*/*.c)) -ljansson -larchive
+		$(filter-out common/cli/%,$(wildcard common/*/*.c)) -luring -ljansson -lz -lzstd -larchive -lcurl -lcrypto -lext2fs -lcom_err
 fuzz: $(fuzzers)
 	for f in $^; do $$f -max_total_time=$(FUZZ_S) -timeout=10 || exit 1; done
 
@@ -97,15 +98,17 @@ share := $(dest)/share
 install: all
 	install -d $(dest)/bin $(share)/man/man1 $(share)/man/man5 $(share)/man/man7 \
 		$(share)/bash-completion/completions $(share)/zsh/site-functions \
-		$(share)/fish/vendor_completions.d
+		$(share)/fish/vendor_completions.d $(share)/vmutils
 	install $(cmds:%=$(O)/%) $(dest)/bin
 	for n in 1 5 7; do install -m 644 man/*.$$n $(share)/man/man$$n; done
 	for c in $(cmds); do install -m 644 completions/vm.bash \
 		$(share)/bash-completion/completions/$$c; done
 	install -m 644 completions/_vm $(share)/zsh/site-functions
 	install -m 644 completions/vm.fish $(share)/fish/vendor_completions.d
+	install -m 644 common/image/catalog.txt $(share)/vmutils/catalog
 uninstall:
 	rm -f $(cmds:%=$(dest)/bin/%) $(cmds:%=$(share)/bash-completion/completions/%) \
 		$(foreach m,$(notdir $(wildcard man/*)),$(share)/man/man*/$(m)) \
-		$(share)/zsh/site-functions/_vm $(share)/fish/vendor_completions.d/vm.fish
+		$(share)/zsh/site-functions/_vm $(share)/fish/vendor_completions.d/vm.fish \
+		$(share)/vmutils/catalog
 clean: ; rm -rf build

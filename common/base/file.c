@@ -113,16 +113,13 @@ bool file_same(int dirfd, const char *name, int fd)
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-int file_read(int dirfd, const char *name, struct buf *b, size_t max)
+/* Goes on until the end, or, SIZE not 0, until there are so many bytes. */
+static int read_on(int fd, const char *name, struct buf *b, size_t max,
+		   uint64_t size)
 {
-	struct stat sb;
-	autoclose int fd = open_regular(dirfd, name, O_RDONLY | O_NOFOLLOW, 0,
-					&sb);
 	size_t start = b->len;
 	ssize_t n;
 
-	if (fd < 0)
-		return fd;
 	for (;;) {
 		if (!buf_grow(b, 4096))
 			return fail(ENOMEM, "%s: out of memory", name);
@@ -138,10 +135,24 @@ int file_read(int dirfd, const char *name, struct buf *b, size_t max)
 		if (b->len - start > max)
 			return fail(EFBIG, "%s: larger than %zu bytes", name,
 				    max);
-		/* all there was; of a file in /proc the size is 0 */
-		if (b->len - start == (uint64_t)sb.st_size)
+		if (b->len - start == size)
 			return 0;
 	}
+}
+
+int file_read(int dirfd, const char *name, struct buf *b, size_t max)
+{
+	struct stat sb;
+	autoclose int fd = open_regular(dirfd, name, O_RDONLY | O_NOFOLLOW, 0,
+					&sb);
+
+	/* of a file in /proc the size is 0 */
+	return fd < 0 ? fd : read_on(fd, name, b, max, sb.st_size);
+}
+
+int fd_read(int fd, const char *name, struct buf *b, size_t max)
+{
+	return read_on(fd, name, b, max, 0);
 }
 
 /*

@@ -39,6 +39,9 @@ bool file_same(int dirfd, const char *name, int fd);
  */
 int file_read(int dirfd, const char *name, struct buf *b, size_t max);
 
+/* What can be read from FD, to its end; NAME is for sentences. As above. */
+int fd_read(int fd, const char *name, struct buf *b, size_t max);
+
 /*
  * Replaces (or creates) NAME by LEN bytes of DATA so that a reader, or a
  * crash at any instant, sees the old or the new file whole: write ".NAME.new0",

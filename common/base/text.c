@@ -163,9 +163,9 @@ int name_check(const char *kind, const char *s)
 {
 	if (name_ok(s))
 		return 0;
-	return fail(E_USAGE, "'%s': not a %s name (a-z 0-9 . _ -, beginning "
-		    "with a letter or digit, at most %d)", s, kind,
-		    NAME_MAX_LEN);
+	return fail(E_USAGE, "'%s': not %s %s name (a-z 0-9 . _ -, beginning "
+		    "with a letter or digit, at most %d)", s,
+		    strchr("aeiou", kind[0]) ? "an" : "a", kind, NAME_MAX_LEN);
 }
 
 char *cut(char **s, char sep)

@@ -43,8 +43,7 @@ static int damaged(struct archive *a, const struct range *r)
 	return fail(E_CONFIG, "damaged: %s", why ? why : "cannot be unpacked");
 }
 
-/* Decompression without any archive format, none of it by other programs. */
-static int open_range(struct archive *a, struct range *r)
+int unpack_filters(struct archive *a)
 {
 	static int (*const filters[])(struct archive *) = {
 		archive_read_support_filter_gzip,
@@ -53,16 +52,26 @@ static int open_range(struct archive *a, struct range *r)
 		archive_read_support_filter_xz,
 		archive_read_support_filter_lz4,
 		archive_read_support_filter_zstd,
-		archive_read_support_format_raw,
 	};
-	struct archive_entry *entry;
 
 	/* a warning: this libarchive would start a program for it */
 	for (size_t i = 0; i < ARRAY_SIZE(filters); i++)
 		if (filters[i](a) != ARCHIVE_OK)
 			return fail(E_HOST, "this libarchive lacks a "
 				    "compression: %s", archive_error_string(a));
-	if (archive_read_open(a, r, NULL, read_range, NULL) != ARCHIVE_OK ||
+	return 0;
+}
+
+/* Decompression without any archive format. */
+static int open_range(struct archive *a, struct range *r)
+{
+	struct archive_entry *entry;
+	int rc = unpack_filters(a);
+
+	if (rc < 0)
+		return rc;
+	if (archive_read_support_format_raw(a) != ARCHIVE_OK ||
+	    archive_read_open(a, r, NULL, read_range, NULL) != ARCHIVE_OK ||
 	    archive_read_next_header(a, &entry) != ARCHIVE_OK)
 		return damaged(a, r);
 	if (archive_filter_code(a, 0) == ARCHIVE_FILTER_NONE)

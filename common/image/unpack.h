@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * unpack.h - decompression; the only user of libarchive.
+ * unpack.h - decompression by libarchive.
  *
  * gzip, bzip2, lzma, xz, lz4 (its legacy form too) and zstd are told apart by
  * their first bytes. No other program is ever started for it.
@@ -18,5 +18,10 @@
  */
 int64_t unpack_range(int fd, uint64_t off, uint64_t len, int out,
 		     uint64_t max);
+
+struct archive;
+
+/* Makes A, not yet open, know all of them. 0, or -E_HOST with a sentence. */
+int unpack_filters(struct archive *a);
 
 #endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "image/seed.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/text.h"
+#include "image/iso.h"
+
+enum { HOSTNAME_MAX = 253 };
+
+/*
+ * S in YAML's double quotes, where no word has a meaning of its own. Beyond
+ * ASCII, as in a key's comment, it might not be UTF-8, which YAML must be.
+ */
+static void put_quoted(struct buf *out, const char *s)
+{
+	buf_char(out, '"');
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			buf_char(out, '\\');
+		buf_char(out, (unsigned char)*s < 0x80 ? *s : '?');
+	}
+	buf_char(out, '"');
+}
+
+static void put_line(struct buf *out, const char *key, const char *value)
+{
+	buf_printf(out, "%s: ", key);
+	put_quoted(out, value);
+	buf_char(out, '\n');
+}
+
+static bool hostname_ok(const char *s)
+{
+	size_t len = strlen(s);
+
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)s[i]) && s[i] != '-' &&
+		    s[i] != '.')
+			return false;
+	return len && len <= HOSTNAME_MAX && isalnum((unsigned char)s[0]);
+}
+
+/*
+ * Whether S is a key as authorized_keys has them: perhaps options, the type,
+ * base64. What sshd then thinks of it is its own matter.
+ */
+static int check_key(const char *s)
+{
+	for (const char *p = s; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return fail(E_USAGE, "control character 0x%02x",
+				    (unsigned char)*p);
+	if (strstr(s, "-----BEGIN"))
+		return fail(E_USAGE, "a private key; give the .pub");
+	if (!strstr(s, " AAAA"))
+		return fail(E_USAGE, "not an ssh public key");
+	return 0;
+}
+
+/* Cuts white space at both ends of S. */
+static char *trim(char *s)
+{
+	size_t len;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	for (len = strlen(s); len && isspace((unsigned char)s[len - 1]); len--)
+		;
+	s[len] = '\0';
+	return s;
+}
+
+/* Appends the keys of TEXT, a line each. */
+static int put_keys(struct buf *out, const char *text)
+{
+	autofree char *copy = strdup(text);
+	bool any = false;
+	size_t n = 0;
+
+	if (!copy)
+		return fail(ENOMEM, "out of memory");
+	for (char *rest = copy; rest;) {
+		const char *key = trim(cut(&rest, '\n'));
+		int rc;
+
+		n++;
+		if (!*key || *key == '#')
+			continue;
+		rc = check_key(key);
+		if (rc < 0)
+			return fail_in(rc, "ssh key: line %zu", n);
+		buf_str(out, any ? "  - " : "public-keys:\n  - ");
+		put_quoted(out, key);
+		buf_char(out, '\n');
+		any = true;
+	}
+	return any ? 0 : fail(E_USAGE, "ssh key: nothing in it");
+}
+
+int seed_meta_data(const struct seed *s, struct buf *out)
+{
+	int rc = 0;
+
+	if (!name_ok(s->id))
+		return fail(E_USAGE, "'%.80s': not an instance's id", s->id);
+	if (!hostname_ok(s->hostname))
+		return fail(E_USAGE, "'%.80s': not a host name", s->hostname);
+	put_line(out, "instance-id", s->id);
+	put_line(out, "local-hostname", s->hostname);
+	if (s->ssh_keys)
+		rc = put_keys(out, s->ssh_keys);
+	if (rc == 0 && out->failed)
+		rc = fail(ENOMEM, "out of memory");
+	return rc;
+}
+
+int seed_write(const struct seed *s, int fd)
+{
+	static const char nothing[] = "#cloud-config\n";
+	autobuf struct buf meta = BUF_INIT;
+	/* network-config stands in the middle and may be absent */
+	struct iso_file file[3];
+	size_t n = 0;
+	int rc = seed_meta_data(s, &meta);
+
+	if (rc < 0)
+		return rc;
+	file[n++] = (struct iso_file){ "meta-data", meta.data, meta.len };
+	if (s->network_config)
+		file[n++] = (struct iso_file){ "network-config",
+			s->network_config, strlen(s->network_config) };
+	file[n++] = s->user_data ?
+		(struct iso_file){ "user-data", s->user_data,
+				   s->user_data_len } :
+		(struct iso_file){ "user-data", nothing, strlen(nothing) };
+	for (size_t i = 0; i < n; i++)
+		if (file[i].len > SEED_MAX)
+			return fail(EFBIG, "%s: larger than %d bytes",
+				    file[i].name, SEED_MAX);
+	rc = iso_write(fd, "CIDATA", file, n);
+	return rc < 0 ? fail_in(rc, "seed") : 0;
+}

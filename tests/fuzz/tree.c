@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tree.c - the input is an archive: unpacked into an ext4 disk, which is then
+ * opened and searched for a kernel as vm-image does.
+ */
+#include "image/unpack_tree.h"
+
+#include <assert.h>
+#include <sys/mman.h>
+
+#include "base/err.h"
+#include "base/file.h"
+#include "image/rootfs.h"
+
+enum { UNPACKED_MAX = 8 << 20, INODES_MAX = 1000 };
+
+/*
+ * libarchive asks for as much memory as a cpio says that a name is long, up to
+ * 4 GiB, which it then does not touch: here it is refused.
+ */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "max_allocation_size_mb=512:allocator_may_return_null=1";
+}
+
+static int unpack(int in, struct ext4 *x)
+{
+	int rc = unpack_tree(in, NULL, 0, UNPACKED_MAX, x);
+
+	return rc < 0 ? rc : ext4_finish(x);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct ext4_conf conf = { .size = ext4_size_min, .inodes = INODES_MAX };
+	autoclose int in = memfd_create("archive", MFD_CLOEXEC);
+	autoclose int out = memfd_create("disk", MFD_CLOEXEC);
+	struct rootfs r;
+	struct ext4 x;
+
+	assert(write_all(in, data, size) == 0);
+	lseek(in, 0, SEEK_SET);
+	assert(ext4_begin(&x, out, &conf) == 0);
+	if (unpack(in, &x) == 0) {
+		int rc = rootfs_open(&r, out);
+
+		assert(rc == 0);	/* what we made, we can read */
+		rootfs_close(&r);
+	} else {
+		assert(err_text()[0]);
+	}
+	ext4_release(&x);
+	return 0;
+}
