@@ -2,6 +2,9 @@
 #include "block/block.h"
 
 #include <errno.h>
+#include <inttypes.h>
+
+#include "base/err.h"
 
 /* The length of IOV; -EIO if the transfer is none the disk can be asked. */
 static int check(const struct block *b, const struct iovec *iov, int n,
@@ -45,11 +48,82 @@ int block_flush(struct block *b)
 
 void block_close(struct block *b)
 {
+	struct block *backing = b ? b->backing : NULL;
+
 	if (b)
 		b->ops->close(b);
+	if (backing)
+		block_close(backing);
 }
 
 int block_fd(const struct block *b)
 {
 	return b->ops->fd(b);
+}
+
+/* -- what not every disk has -- */
+
+static int check_range(const struct block *b, uint64_t off, uint64_t len)
+{
+	uint32_t mask = b->block_size - 1;
+
+	if (!in_range(off, len, b->size))
+		return -EIO;
+	return off & mask || len & mask ? -EIO : 0;
+}
+
+int block_zero(struct block *b, uint64_t off, uint64_t len, bool unmap)
+{
+	int rc = b->readonly ? -EROFS : check_range(b, off, len);
+
+	if (rc < 0 || !len)
+		return rc;
+	return b->ops->zero ? b->ops->zero(b, off, len, unmap) : -EOPNOTSUPP;
+}
+
+int block_discard(struct block *b, uint64_t off, uint64_t len)
+{
+	int rc = b->readonly ? -EROFS : check_range(b, off, len);
+
+	if (rc < 0 || !len)
+		return rc;
+	return b->ops->discard ? b->ops->discard(b, off, len) : 0;
+}
+
+int block_status(struct block *b, uint64_t off, uint64_t len, uint64_t *n)
+{
+	int rc = check_range(b, off, len);
+
+	*n = len;
+	if (rc < 0 || !len)
+		return rc;
+	return b->ops->status ? b->ops->status(b, off, len, n) : BLOCK_DATA;
+}
+
+int block_resize(struct block *b, uint64_t size)
+{
+	if (b->readonly)
+		return fail(EROFS, "is read-only");
+	if (!size || size % b->block_size)
+		return fail(E_CONFIG, "a size of %" PRIu64 " bytes is not a "
+			    "multiple of %u", size, b->block_size);
+	if (!b->ops->resize)
+		return fail(E_CONFIG, "cannot change its size");
+	return b->ops->resize(b, size);
+}
+
+int block_map(struct block *b, uint64_t off, uint64_t len, bool write,
+	      struct block_extent *e)
+{
+	int rc = write && b->readonly ? -EROFS : check_range(b, off, len);
+
+	if (rc < 0)
+		return rc;
+	return b->ops->map ? b->ops->map(b, off, len, write, e) : -EAGAIN;
+}
+
+void block_unmap(struct block *b, struct block_extent *e)
+{
+	if (b->ops->unmap)
+		b->ops->unmap(b, e);
 }

@@ -2,16 +2,21 @@
 /*
  * block.h - disks: one ops table for formats, protocols and filters.
  *
- * Theory: a struct block is an open disk of `size` bytes. Formats (raw, later
- * qcow2) sit on files; filters are disks over disks and have the same table.
- * Calls are synchronous and come from a device's I/O thread; several threads
- * may be in one disk at once, so an implementation locks what it must.
+ * Theory: a struct block is an open disk of `size` bytes. Formats (raw, qcow2)
+ * sit on files; filters are disks over disks and have the same table. Calls
+ * are synchronous; several threads may be in one disk at once, so an
+ * implementation locks what it must. Whoever wants many requests under way at
+ * once has a struct queue (queue.h), which asks block_map() where the data
+ * lies and lets the kernel move it, and gives a thread of its own to what has
+ * to be done first (a cluster to be allocated, a table to be read).
  *
  * Contract of every call: OFF and LEN were checked by block.c against the
  * size, and are multiples of `block_size`; iovecs point at guest memory and
  * are not looked through. A write that returned is seen by later reads; it is
- * durable only after block_flush() returned 0. Errors are -errno, without a
- * sentence: they are the guest's to hear, by status byte.
+ * durable only after block_flush() returned 0. Requests that overlap while
+ * they are under way leave either's data, in any mixture, and never anything
+ * else's. Errors are -errno, without a sentence: they are the guest's to
+ * hear, by status byte. Those that only a person asks for (resize) have one.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
@@ -22,6 +27,16 @@
 
 struct block;
 
+/*
+ * Where data lies: at `off` of the file `fd`, in one piece. What is to be read
+ * and lies nowhere, being zeros, has no file.
+ */
+struct block_extent {
+	int fd;			/* or -1: zeros */
+	uint64_t off;
+	uint64_t token;		/* the implementation's */
+};
+
 struct block_ops {
 	const char *name;	/* "raw" */
 	int (*readv)(struct block *b, struct iovec *iov, int n, uint64_t off,
@@ -29,6 +44,15 @@ struct block_ops {
 	int (*writev)(struct block *b, struct iovec *iov, int n, uint64_t off,
 		      uint64_t len);
 	int (*flush)(struct block *b);
+	/* These four may be NULL: -EOPNOTSUPP, nothing, -EAGAIN. */
+	int (*zero)(struct block *b, uint64_t off, uint64_t len, bool unmap);
+	int (*discard)(struct block *b, uint64_t off, uint64_t len);
+	int (*resize)(struct block *b, uint64_t size);
+	int (*map)(struct block *b, uint64_t off, uint64_t len, bool write,
+		   struct block_extent *e);
+	void (*unmap)(struct block *b, struct block_extent *e);
+	int (*status)(struct block *b, uint64_t off, uint64_t len,
+		      uint64_t *n);
 	int (*fd)(const struct block *b);
 	void (*close)(struct block *b);		/* frees B */
 };
@@ -38,6 +62,7 @@ struct block {
 	uint64_t size;		/* bytes, a multiple of block_size, not 0 */
 	uint32_t block_size;	/* logical: 512 .. 4096, a power of two */
 	bool readonly;
+	struct block *backing;	/* shows through, closed with it; or NULL */
 };
 
 /*
@@ -54,6 +79,42 @@ int raw_open(struct block **out, const char *path, bool readonly);
 int block_readv(struct block *b, struct iovec *iov, int n, uint64_t off);
 int block_writev(struct block *b, struct iovec *iov, int n, uint64_t off);
 int block_flush(struct block *b);
+
+/*
+ * OFF to OFF + LEN reads as zeros from here on. With UNMAP its space may go
+ * back to the host. -EOPNOTSUPP: write zeros instead.
+ */
+int block_zero(struct block *b, uint64_t off, uint64_t len, bool unmap);
+
+/*
+ * Nobody needs what is there any more: it may be given back, or stay. What is
+ * read there later is what was there, or zeros; never what lies below it in a
+ * chain, never anybody else's data.
+ */
+int block_discard(struct block *b, uint64_t off, uint64_t len);
+
+/*
+ * What lies at OFF, of LEN bytes at most: BLOCK_DATA or BLOCK_ZERO (reads as
+ * zeros, known without reading), with *N, the bytes for which that holds.
+ */
+enum { BLOCK_DATA, BLOCK_ZERO };
+int block_status(struct block *b, uint64_t off, uint64_t len, uint64_t *n);
+
+/*
+ * Grows or shrinks the disk; what is new reads as zeros. Nobody else is in B
+ * meanwhile but readers and writers within the smaller size. With a sentence.
+ */
+int block_resize(struct block *b, uint64_t size);
+
+/*
+ * Where the data lies, if that can be said at once, without I/O and without
+ * waiting: 0, and it stays there, to be read (or, WRITE, written: nothing else
+ * has to be done for that) until block_unmap() with the same E. -EAGAIN: take
+ * block_readv() or block_writev().
+ */
+int block_map(struct block *b, uint64_t off, uint64_t len, bool write,
+	      struct block_extent *e);
+void block_unmap(struct block *b, struct block_extent *e);
 void block_close(struct block *b);	/* NULL is fine */
 
 /*

@@ -3,7 +3,8 @@
  * raw.c - a disk that is a file, or a block device, byte for byte.
  *
  * Transfers go through the host's page cache: guest memory needs no
- * alignment, and fdatasync() makes durable what was written.
+ * alignment, and fdatasync() makes durable what was written. Where nothing was
+ * written the file has holes, on file systems that know them.
  */
 #include "block/block.h"
 
@@ -18,6 +19,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "block/iov.h"
 #include "block/lock.h"
 
 enum { SECTOR = 512, BLOCK_MAX = 4096 };
@@ -25,23 +27,13 @@ enum { SECTOR = 512, BLOCK_MAX = 4096 };
 struct raw {
 	struct block block;
 	int fd;
+	bool device;
 	atomic_int lost;	/* the first error of a flush, or 0 */
 };
 
 static struct raw *raw_of(struct block *b)
 {
 	return container_of(b, struct raw, block);
-}
-
-/* Takes the first DONE bytes, and empty entries behind them, off the vector. */
-static void advance(struct iovec **iov, int *n, size_t done)
-{
-	for (; *n && (*iov)->iov_len <= done; (*iov)++, (*n)--)
-		done -= (*iov)->iov_len;
-	if (!done)
-		return;
-	(*iov)->iov_base = (char *)(*iov)->iov_base + done;
-	(*iov)->iov_len -= done;
 }
 
 typedef ssize_t transfer_fn(int, const struct iovec *, int, off_t);
@@ -52,7 +44,7 @@ static int transfer(struct block *b, transfer_fn *move, struct iovec *iov,
 	ssize_t done = 0;
 
 	for (;;) {
-		advance(&iov, &n, done);
+		iov_advance(&iov, &n, done);
 		if (!len)
 			return 0;
 		done = move(raw_of(b)->fd, iov, n < IOV_MAX ? n : IOV_MAX, off);
@@ -95,6 +87,124 @@ static int raw_flush(struct block *b)
 	return atomic_load(&r->lost);
 }
 
+static int fail_errno(void)
+{
+	return fail(errno, "%s", strerror(errno));
+}
+
+/* fallocate(), which devices know as well; 0 or -errno. */
+static int allocate(const struct raw *r, int mode, uint64_t off, uint64_t len)
+{
+	int rc;
+
+	while ((rc = fallocate(r->fd, mode, off, len)) < 0 && errno == EINTR)
+		;
+	return rc < 0 ? -errno : 0;
+}
+
+/*
+ * Of a file, its range stays allocated or becomes a hole. A device does the
+ * same with its own blocks, and can be written zeros to by the kernel.
+ */
+static int raw_zero(struct block *b, uint64_t off, uint64_t len, bool unmap)
+{
+	struct raw *r = raw_of(b);
+	uint64_t range[] = { off, len };
+	int rc = -EOPNOTSUPP;
+
+	if (unmap)
+		rc = allocate(r, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      off, len);
+	if (rc == -EOPNOTSUPP)
+		rc = allocate(r, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+			      off, len);
+	if (rc == -EOPNOTSUPP && r->device)
+		rc = ioctl(r->fd, BLKZEROOUT, range) < 0 ? -errno : 0;
+	return rc;
+}
+
+static int raw_discard(struct block *b, uint64_t off, uint64_t len)
+{
+	struct raw *r = raw_of(b);
+	uint64_t range[] = { off, len };
+	int rc;
+
+	if (r->device)
+		rc = ioctl(r->fd, BLKDISCARD, range) < 0 ? -errno : 0;
+	else
+		rc = allocate(r, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      off, len);
+	return rc == -EOPNOTSUPP ? 0 : rc;
+}
+
+static int raw_resize(struct block *b, uint64_t size)
+{
+	struct raw *r = raw_of(b);
+
+	if (r->device)
+		return fail(E_CONFIG, "a block device has the size it has");
+	if (size > INT64_MAX)
+		return fail(EFBIG, "%s", strerror(EFBIG));
+	/* What lay behind a size that was cut must not come into view. */
+	if (size > b->size && ftruncate(r->fd, b->size) < 0)
+		return fail_errno();
+	if (ftruncate(r->fd, size) < 0)
+		return fail_errno();
+	b->size = size;
+	return 0;
+}
+
+static int raw_map(struct block *b, uint64_t off, uint64_t len, bool write,
+		   struct block_extent *e)
+{
+	(void)len;
+	(void)write;
+	*e = (struct block_extent){ .fd = raw_of(b)->fd, .off = off };
+	return 0;
+}
+
+/*
+ * A hole is known to be zeros up to the file's end. What a file cut short
+ * lacks is none: who reads there shall hear of it.
+ */
+static int hole(int fd, uint64_t off, uint64_t data, uint64_t *n)
+{
+	off_t end = lseek(fd, 0, SEEK_END);
+
+	*n = min_u64(*n, data - off);
+	if (end < 0 || (uint64_t)end <= off)
+		return BLOCK_DATA;
+	*n = min_u64(*n, end - off);
+	return BLOCK_ZERO;
+}
+
+static int raw_status(struct block *b, uint64_t off, uint64_t len, uint64_t *n)
+{
+	uint64_t mask = b->block_size - 1;
+	int fd = raw_of(b)->fd, rc = BLOCK_DATA;
+	off_t data = lseek(fd, off, SEEK_DATA), end;
+
+	*n = len;
+	if (data < 0 && errno != ENXIO)	/* cannot say */
+		return BLOCK_DATA;
+	if (data < 0)			/* none from here on */
+		data = off + len;
+	if ((uint64_t)data > off) {
+		rc = hole(fd, off, data, n);
+	} else {
+		end = lseek(fd, off, SEEK_HOLE);
+		if (end > data)
+			*n = min_u64(len, end - off);
+	}
+	/* Both ends on the disk's blocks: a block with any data is data. */
+	if (rc == BLOCK_ZERO && *n > mask)
+		*n &= ~mask;
+	else
+		rc = BLOCK_DATA;
+	*n = min_u64(len, align_up(*n, b->block_size));
+	return rc;
+}
+
 static int raw_fd(const struct block *b)
 {
 	return container_of(b, struct raw, block)->fd;
@@ -111,6 +221,11 @@ static const struct block_ops raw_ops = {
 	.readv = raw_readv,
 	.writev = raw_writev,
 	.flush = raw_flush,
+	.zero = raw_zero,
+	.discard = raw_discard,
+	.resize = raw_resize,
+	.map = raw_map,
+	.status = raw_status,
 	.fd = raw_fd,
 	.close = raw_close,
 };
@@ -120,11 +235,6 @@ static int check_kind(mode_t mode)
 	if (S_ISREG(mode) || S_ISBLK(mode))
 		return 0;
 	return fail(E_CONFIG, "neither a regular file nor a block device");
-}
-
-static int fail_errno(void)
-{
-	return fail(errno, "%s", strerror(errno));
 }
 
 /*
@@ -198,6 +308,7 @@ int raw_open(struct block **out, const char *path, bool readonly)
 		return fail_in(rc, "%s", path);
 	r->block.ops = &raw_ops;
 	r->block.readonly = readonly;
+	r->device = S_ISBLK(st.st_mode);
 	r->fd = take_fd(&fd);
 	*out = &take_ptr(r)->block;
 	return 0;

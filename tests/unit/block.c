@@ -336,6 +336,189 @@ TEST(qemu_tools_and_ours_keep_out_of_each_others_way)
 	close(out[0]);
 }
 
+/* -------------------------------------------- what not every disk can do */
+
+static int fill(struct block *b, uint64_t off, size_t len, int byte)
+{
+	static char buf[MIB];
+	struct iovec v = { buf, len };
+
+	memset(buf, byte, len);
+	return block_writev(b, &v, 1, off);
+}
+
+/* Whether all of it is BYTE. */
+static bool holds(struct block *b, uint64_t off, size_t len, int byte)
+{
+	static unsigned char buf[MIB];
+	struct iovec v = { buf, len };
+
+	return block_readv(b, &v, 1, off) == 0 && buf[0] == byte &&
+		!memcmp(buf, buf + 1, len - 1);
+}
+
+static uint64_t allocated(void)
+{
+	struct stat sb;
+
+	return stat(path, &sb) < 0 ? 0 : sb.st_blocks * 512ull;
+}
+
+TEST(zeroed_and_discarded_ranges_read_as_zeros_and_nothing_else_changes)
+{
+	struct block *b = open_new(MIB, false);
+	int rc;
+
+	OK(b);
+	for (int unmap = 0; unmap < 2; unmap++) {
+		EQ(fill(b, 0, MIB, 0xff), 0);
+		rc = block_zero(b, 4096 + 512, 256 << 10, unmap);
+		if (rc == -EOPNOTSUPP)
+			SKIP("no such file system");
+		EQ(rc, 0);
+		OK(holds(b, 0, 4096 + 512, 0xff));
+		OK(holds(b, 4096 + 512, 256 << 10, 0));
+		OK(holds(b, 4096 + 512 + (256 << 10), 4096, 0xff));
+		EQ(block_zero(b, MIB - 512, 512, unmap), 0);
+		OK(holds(b, MIB - 512, 512, 0));
+	}
+	EQ(fill(b, 0, MIB, 0xff), 0);
+	EQ(block_discard(b, 4096, 4096), 0);
+	OK(holds(b, 0, 4096, 0xff));
+	OK(holds(b, 4096, 4096, 0) || holds(b, 4096, 4096, 0xff));
+	OK(holds(b, 8192, 4096, 0xff));
+	EQ(b->size, MIB);
+	block_close(b);
+}
+
+TEST(space_goes_back_to_the_host_only_where_it_may)
+{
+	struct block *b = open_new(MIB, false);
+	uint64_t full;
+
+	OK(b);
+	EQ(fill(b, 0, MIB, 1), 0);
+	EQ(block_flush(b), 0);
+	full = allocated();
+	if (block_zero(b, 0, MIB / 2, false) == -EOPNOTSUPP)
+		SKIP("no such file system");
+	OK(allocated() >= full);
+	EQ(block_zero(b, 0, MIB / 2, true), 0);
+	OK(allocated() <= full - MIB / 4);
+	EQ(block_discard(b, 0, MIB), 0);
+	OK(allocated() <= MIB / 4);
+	EQ(truncate(path, MIB), 0);	/* nobody cut it */
+	OK(holds(b, 0, MIB, 0));
+	block_close(b);
+}
+
+TEST(what_does_not_fit_is_not_zeroed)
+{
+	struct block *b = open_new(MIB, false);
+
+	OK(b);
+	EQ(block_zero(b, MIB - 512, 1024, true), -EIO);
+	EQ(block_zero(b, 1, 512, true), -EIO);
+	EQ(block_discard(b, UINT64_MAX - 511, 512), -EIO);
+	EQ(block_discard(b, 0, 511), -EIO);
+	EQ(block_zero(b, MIB, 0, true), 0);
+	block_close(b);
+	EQ(raw_open(&b, path, true), 0);
+	EQ(block_zero(b, 0, 512, true), -EROFS);
+	EQ(block_discard(b, 0, 512), -EROFS);
+	EQ(block_resize(b, 512), -EROFS);
+	block_close(b);
+}
+
+TEST(status_tells_holes_from_data)
+{
+	struct block *b = open_new(MIB, false);
+	uint64_t n;
+
+	OK(b);
+	EQ(fill(b, 256 << 10, 4096, 1), 0);
+	EQ(block_flush(b), 0);
+	if (block_status(b, 0, MIB, &n) == BLOCK_DATA)
+		SKIP("no holes on this file system");
+	EQ(n, 256 << 10);
+	EQ(block_status(b, 4096, 512, &n), BLOCK_ZERO);
+	EQ(n, 512);
+	EQ(block_status(b, 256 << 10, 256 << 10, &n), BLOCK_DATA);
+	EQ(n, 4096);
+	EQ(block_status(b, (256 << 10) + 512, 512, &n), BLOCK_DATA);
+	EQ(n, 512);
+	EQ(block_status(b, 512 << 10, 512 << 10, &n), BLOCK_ZERO);
+	EQ(n, 512 << 10);
+	EQ(block_status(b, MIB, 0, &n), 0);
+	EQ(n, 0);
+	EQ(block_status(b, MIB, 512, &n), -EIO);
+	block_close(b);
+}
+
+TEST(what_a_file_cut_short_lacks_is_not_called_zeros)
+{
+	struct block *b = open_new(MIB, false);
+	uint64_t n;
+
+	OK(b);
+	EQ(truncate(path, (512 << 10) + 100), 0);
+	if (block_status(b, 0, MIB, &n) == BLOCK_DATA)
+		SKIP("no holes on this file system");
+	EQ(n, 512 << 10);
+	EQ(block_status(b, 512 << 10, 512 << 10, &n), BLOCK_DATA);
+	OK(n == 512);
+	EQ(block_status(b, 768 << 10, 4096, &n), BLOCK_DATA);
+	EQ(n, 4096);
+	block_close(b);
+}
+
+TEST(a_file_grows_by_zeros_and_shrinks)
+{
+	struct block *b = open_new(MIB + 100, false);
+	autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	OK(b);
+	EQ(fill(b, 0, MIB, 1), 0);
+	EQ(pwrite_all(fd, "secret", 6, MIB + 1), 0);	/* behind the disk */
+	EQ(block_resize(b, MIB + 4096), 0);
+	EQ(b->size, MIB + 4096);
+	OK(holds(b, 0, MIB, 1));
+	OK(holds(b, MIB, 4096, 0));
+	EQ(fill(b, MIB, 4096, 2), 0);
+	EQ(block_resize(b, 512), 0);
+	EQ(b->size, 512);
+	EQ(fill(b, 512, 512, 2), -EIO);
+	EQ(block_resize(b, 1024), 0);
+	OK(holds(b, 512, 512, 0));
+	EQ(block_resize(b, 0), -E_CONFIG);
+	EQ(block_resize(b, 1000), -E_CONFIG);
+	EQ(block_resize(b, UINT64_MAX - 511), -EFBIG);
+	EQ(b->size, 1024);
+	block_close(b);
+}
+
+TEST(a_raw_disk_knows_where_its_data_lies)
+{
+	struct block *b = open_new(MIB, false);
+	struct block_extent e;
+	char c[2] = "";
+
+	OK(b);
+	EQ(fill(b, 4096, 512, 'x'), 0);
+	EQ(block_map(b, 4096, 512, false, &e), 0);
+	EQ(pread_all(e.fd, c, 1, e.off), 0);
+	STR(c, "x");
+	block_unmap(b, &e);
+	EQ(block_map(b, MIB - 512, 1024, true, &e), -EIO);
+	EQ(block_map(b, 1, 512, true, &e), -EIO);
+	block_close(b);
+	EQ(raw_open(&b, path, true), 0);
+	EQ(block_map(b, 0, 512, true, &e), -EROFS);
+	EQ(block_map(b, 0, 512, false, &e), 0);
+	block_unmap(b, &e);
+	block_close(b);
+}
+
 static void clean_up(void)
 {
 	remove_tree(AT_FDCWD, dir);
@@ -355,6 +538,13 @@ int main(void)
 		T(the_lock_goes_with_a_killed_process),
 		T(only_files_and_block_devices_are_disks),
 		T(qemu_tools_and_ours_keep_out_of_each_others_way),
+		T(zeroed_and_discarded_ranges_read_as_zeros_and_nothing_else_changes),
+		T(space_goes_back_to_the_host_only_where_it_may),
+		T(what_does_not_fit_is_not_zeroed),
+		T(status_tells_holes_from_data),
+		T(what_a_file_cut_short_lacks_is_not_called_zeros),
+		T(a_file_grows_by_zeros_and_shrinks),
+		T(a_raw_disk_knows_where_its_data_lies),
 	};
 	const char *tmp = getenv("TMPDIR");
 

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "block/vec.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+/* Takes the first DONE bytes, and empty entries behind them, off the vector. */
+static void advance(struct vec *v, uint64_t done)
+{
+	for (; v->n && v->iov->iov_len <= done; v->iov++, v->n--)
+		done -= v->iov->iov_len;
+	if (!done)
+		return;
+	v->iov->iov_base = (char *)v->iov->iov_base + done;
+	v->iov->iov_len -= done;
+}
+
+int vec_take(struct vec *v, uint64_t len, struct iovec *part)
+{
+	uint64_t left = len;
+	int n = 0;
+
+	for (; left && n < v->n; n++) {
+		part[n].iov_base = v->iov[n].iov_base;
+		part[n].iov_len = min_u64(left, v->iov[n].iov_len);
+		left -= part[n].iov_len;
+	}
+	advance(v, len - left);
+	return n;
+}
+
+void vec_zero(const struct iovec *iov, int n)
+{
+	for (int i = 0; i < n; i++)
+		memset(iov[i].iov_base, 0, iov[i].iov_len);
+}
+
+void vec_fill(const struct iovec *iov, int n, const void *from)
+{
+	const char *p = from;
+
+	for (int i = 0; i < n; p += iov[i++].iov_len)
+		memcpy(iov[i].iov_base, p, iov[i].iov_len);
+}
+
+int vec_read(int fd, struct iovec *iov, int n, uint64_t off)
+{
+	struct vec v = { iov, n };
+	ssize_t done = 0;
+
+	for (;;) {
+		advance(&v, done);
+		if (!v.n)
+			return 0;
+		done = preadv(fd, v.iov, v.n < IOV_MAX ? v.n : IOV_MAX, off);
+		if (done < 0 && errno != EINTR)
+			return -errno;
+		if (!done) {
+			vec_zero(v.iov, v.n);
+			return 0;
+		}
+		if (done < 0)
+			done = 0;
+		off += done;
+	}
+}
+
+int vec_write(int fd, struct iovec *iov, int n, uint64_t off)
+{
+	struct vec v = { iov, n };
+	ssize_t done = 0;
+
+	for (;;) {
+		advance(&v, done);
+		if (!v.n)
+			return 0;
+		done = pwritev(fd, v.iov, v.n < IOV_MAX ? v.n : IOV_MAX, off);
+		if (done < 0 && errno != EINTR)
+			return -errno;
+		if (!done)
+			return -EIO;
+		if (done < 0)
+			done = 0;
+		off += done;
+	}
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vec.h - an iovec taken apart piece by piece, and moved to and from a file.
+ */
+#ifndef BLOCK_VEC_H
+#define BLOCK_VEC_H
+
+#include <sys/uio.h>
+
+#include "base/types.h"
+
+/* What is left of a request's vector. */
+struct vec {
+	struct iovec *iov;
+	int n;
+};
+
+/*
+ * Takes the first LEN bytes off V (which has as many) into PART, an array as
+ * long as V's. The number of entries there. PART may be changed afterwards
+ * without V noticing.
+ */
+int vec_take(struct vec *v, uint64_t len, struct iovec *part);
+
+void vec_zero(const struct iovec *iov, int n);
+/* Copies bytes from FROM on into the vector until it is full. */
+void vec_fill(const struct iovec *iov, int n, const void *from);
+
+/*
+ * All bytes of IOV, which is changed, from or to OFF of the file. Behind the
+ * end of the file there are zeros. 0 or -errno.
+ */
+int vec_read(int fd, struct iovec *iov, int n, uint64_t off);
+int vec_write(int fd, struct iovec *iov, int n, uint64_t off);
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * queue_data.c - many random requests to a queue at once, beside a model.
+ */
+#include "block/queue.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "queues.h"
+
+static char dir[SCRATCH_BYTES];
+
+/* ------------------------------------------------------------ the model */
+
+enum { SEGS = 8 };
+
+struct job {
+	struct queue_io io;
+	struct iovec iov[SEGS];
+	unsigned slot;
+	unsigned char buf[SLOT];
+};
+
+static struct {
+	unsigned char data[SIZE];
+	bool busy[SLOTS], unknown[SLOTS];
+	struct job jobs[2 * DEPTH];
+	unsigned seed, left, wrong, failed;
+	struct queue *q;
+} model;
+
+static unsigned chance(unsigned n)
+{
+	model.seed = model.seed * 1103515245 + 12345;
+	return (model.seed >> 8) % n;
+}
+
+static void next_job(struct job *j);
+
+static void job_done(struct queue_io *io, int rc)
+{
+	struct job *j = container_of(io, struct job, io);
+
+	model.failed += rc != 0;
+	if (io->op == QUEUE_READ && !model.unknown[j->slot])
+		model.wrong += !!memcmp(j->buf, model.data + io->off, io->len);
+	model.busy[j->slot] = false;
+	next_job(j);
+}
+
+/* Cuts the LEN bytes of J->buf in pieces anywhere. */
+static void cut_up(struct job *j, size_t len)
+{
+	size_t at = 0;
+
+	j->io.n = 0;
+	while (j->io.n < SEGS - 1 && at < len && chance(3)) {
+		size_t piece = chance(len - at + 1);
+
+		j->iov[j->io.n++] = (struct iovec){ j->buf + at, piece };
+		at += piece;
+	}
+	j->iov[j->io.n++] = (struct iovec){ j->buf + at, len - at };
+	j->io.iov = j->iov;
+}
+
+static void prepare(struct job *j)
+{
+	static const enum queue_op ops[] = {
+		QUEUE_READ, QUEUE_READ, QUEUE_READ, QUEUE_READ, QUEUE_WRITE,
+		QUEUE_WRITE, QUEUE_WRITE, QUEUE_ZERO, QUEUE_ZERO_UNMAP,
+		QUEUE_DISCARD,
+	};
+	unsigned first = chance(SLOT / 512);
+	uint64_t len = (1 + chance(SLOT / 512 - first)) * 512;
+	uint64_t off = j->slot * SLOT + first * 512;
+
+	/* Few have to wait for a real disk. */
+	j->io = (struct queue_io){
+		.op = chance(100) ? ops[chance(ARRAY_SIZE(ops))] : QUEUE_FLUSH,
+		.off = off, .len = len, .durable = !chance(100),
+		.done = job_done,
+	};
+	if (j->io.op == QUEUE_DISCARD)
+		model.unknown[j->slot] = true;
+	if (j->io.op == QUEUE_ZERO || j->io.op == QUEUE_ZERO_UNMAP)
+		memset(model.data + off, 0, len);
+	if (j->io.op == QUEUE_WRITE)
+		for (uint64_t i = 0; i < len; i++)
+			j->buf[i] = model.data[off + i] = chance(256);
+	if (j->io.op == QUEUE_READ)
+		memset(j->buf, 0xee, len);
+	cut_up(j, len);
+}
+
+/* Never two in one slot, as what they left would be either's. */
+static void next_job(struct job *j)
+{
+	if (!model.left)
+		return;
+	model.left--;
+	do
+		j->slot = chance(SLOTS);
+	while (model.busy[j->slot]);
+	model.busy[j->slot] = true;
+	prepare(j);
+	queue_submit(model.q, &j->io);
+}
+
+/* N random requests, JOBS at once, and at the end a look at everything. */
+static bool model_run(struct block *b, struct queue *q, unsigned n,
+		      unsigned jobs)
+{
+	static unsigned char all[SIZE];
+	struct iovec v = { all, SIZE };
+
+	memset(&model, 0, sizeof(model));
+	model.seed = n + jobs;
+	model.q = q;
+	model.left = n;
+	for (unsigned i = 0; i < jobs; i++)
+		next_job(&model.jobs[i]);
+	queue_drain(q);
+	if (model.left || model.wrong || model.failed ||
+	    block_readv(b, &v, 1, 0) < 0)
+		return false;
+	for (int i = 0; i < SLOTS; i++)
+		if (!model.unknown[i] &&
+		    memcmp(all + i * SLOT, model.data + i * SLOT, SLOT))
+			return false;
+	return true;
+}
+
+TEST(data_is_right_under_random_requests)
+{
+	FOR_KINDS(k) {
+		struct block *b;
+		struct queue *q = open_kind(k, DEPTH, &b);
+
+		OK(q);
+		OK(model_run(b, q, 2000, DEPTH));
+		shut(q, b);
+	}
+}
+
+TEST(more_than_the_depth_wait_and_are_all_carried_out)
+{
+	FOR_KINDS(k) {
+		struct block *b;
+		struct queue *q = open_kind(k, 3, &b);
+
+		OK(q);
+		OK(model_run(b, q, 500, 2 * DEPTH - 1));
+		if (k->disk == odd_disk)
+			OK(odd_of(b)->most <= 3);
+		shut(q, b);
+	}
+}
+
+TEST(what_was_mapped_is_given_back)
+{
+	struct kind k = { odd_disk, true };
+	struct block *b;
+	struct queue *q = open_kind(&k, DEPTH, &b);
+	struct odd *o;
+
+	if (!have_uring())
+		SKIP("no io_uring");
+	OK(q);
+	o = odd_of(b);
+	OK(model_run(b, q, 300, DEPTH));
+	OK(o->asked > 100);
+	EQ(o->mapped, 0);
+	shut(q, b);
+}
+
+/* ------------------------------------------------- where the kernel says no */
+
+/* System call NR, and OTHER, end with ERROR from here on. */
+static bool deny(unsigned nr, unsigned other, unsigned error)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, other, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog p = { ARRAY_SIZE(f), f };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p) == 0;
+}
+
+/* In a child where two system calls fail: the kind of queue, and its work. */
+static bool works_without(unsigned nr, unsigned other, unsigned error,
+			  bool uring, const char *kind)
+{
+	struct kind k = { raw_disk, uring };
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct block *b;
+		struct queue *q = NULL;
+		bool ok = deny(nr, other, error) &&
+			(q = open_kind(&k, DEPTH, &b)) &&
+			!strcmp(queue_kind(q), kind) &&
+			model_run(b, q, 200, DEPTH);
+
+		queue_close(q);
+		_exit(!ok);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+TEST(without_io_uring_there_are_threads)
+{
+	static const unsigned errors[] = { ENOSYS, EPERM, ENOMEM };
+	unsigned setup = SYS_io_uring_setup;
+
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++)
+		OK(works_without(setup, setup, errors[i], true, "threads"));
+	setup = SYS_io_uring_register;
+	OK(works_without(setup, setup, EPERM, true, "threads"));
+	setup = SYS_io_uring_setup;
+	OK(works_without(setup, setup, EPERM, false, "threads"));
+}
+
+TEST(without_threads_the_owner_does_it)
+{
+	OK(works_without(SYS_clone, SYS_clone3, EAGAIN, false, "threads"));
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		T(data_is_right_under_random_requests),
+		T(more_than_the_depth_wait_and_are_all_carried_out),
+		T(what_was_mapped_is_given_back),
+		T(without_io_uring_there_are_threads),
+		T(without_threads_the_owner_does_it),
+	};
+	int rc;
+
+	scratch_make(dir);
+	rc = test_run(tests, ARRAY_SIZE(tests));
+	scratch_remove(dir);
+	return rc;
+}
