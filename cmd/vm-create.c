@@ -10,21 +10,29 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "cli/names.h"
 #include "cli/near.h"
 #include "cli/opt.h"
 #include "cli/out.h"
+#include "block/qcow2.h"
 #include "cli/tally.h"
 #include "image/check.h"
+#include "image/kernel.h"
+#include "image/seed.h"
+#include "state/image.h"
 #include "state/vm.h"
 
 enum { PATH_BYTES = 4096, SECTOR = 512 };
 
 static struct args {
-	const char *cpus, *memory, *kernel, *initrd, *append, *console;
+	const char *cpus, *memory, *image, *kernel, *initrd, *append, *console;
+	const char *user_data, *ssh_key, *hostname;
 	struct opt_list disk, set;
 	bool if_missing, dry_run;
 } args;
@@ -34,6 +42,8 @@ static const struct opt opts[] = {
 	    "number of vCPUs (default 1)"),
 	OPT('m', "memory", OPT_STR, "SIZE", struct args, memory,
 	    "guest memory (default 512M)"),
+	OPT(0, "image", OPT_STR, "IMAGE", struct args, image,
+	    "begin with this image (vm-image ls lists them)"),
 	OPT(0, "kernel", OPT_STR, "FILE", struct args, kernel,
 	    "the kernel to start", COMPLETE_FILE),
 	OPT(0, "initrd", OPT_STR, "FILE", struct args, initrd,
@@ -41,8 +51,17 @@ static const struct opt opts[] = {
 	OPT(0, "append", OPT_STR, "TEXT", struct args, append,
 	    "its command line"),
 	OPT(0, "disk", OPT_LIST, "SIZE|FILE[,ro][,serial=TEXT]", struct args,
-	    disk, "a new empty disk, or a file or block device as disk",
+	    disk, "a new empty disk, or a file or block device as disk; with "
+	    "--image the first SIZE is that of its disk",
 	    COMPLETE_FILE),
+	OPT(0, "user-data", OPT_STR, "FILE|-", struct args, user_data,
+	    "for cloud-init: what it is to do at the first boot",
+	    COMPLETE_FILE),
+	OPT(0, "ssh-key", OPT_STR, "FILE", struct args, ssh_key,
+	    "for cloud-init: public keys of those who may log in",
+	    COMPLETE_FILE),
+	OPT(0, "hostname", OPT_STR, "NAME", struct args, hostname,
+	    "for cloud-init: the guest's name (default: the VM's)"),
 	OPT(0, "console", OPT_STR, "serial|virtio", struct args, console,
 	    "the console's device (default serial)", COMPLETE_WORDS),
 	OPT(0, "set", OPT_LIST, "KEY=VALUE", struct args, set,
@@ -60,6 +79,11 @@ struct plan {
 	struct buf text;		/* of conf */
 	uint64_t disk[VMCONF_DISKS];	/* size of a disk to make, 0: none */
 	int ndisks;
+	struct store store;
+	struct image image;		/* locked, so that it stays; dir -1: none */
+	struct image_meta meta;
+	bool seeded;			/* each has a CD for cloud-init */
+	struct buf user_data, ssh_keys;
 };
 
 /* -- the config -- */
@@ -104,6 +128,75 @@ static int put_path(struct plan *p, const char *key, const char *path)
 	rc = absolute(path, &full);
 	return rc < 0 ? fail_in(rc, "%s", key) : put(p, key, full.data);
 }
+
+/* -- the image -- */
+
+static bool has_image(const struct plan *p)
+{
+	return p->image.dir >= 0;
+}
+
+/* KEY is the image's FILE, if it has that and nothing else was given. */
+static int put_image_file(struct plan *p, const char *key, const char *given)
+{
+	char ref[IMAGE_PATH];
+
+	if (given || !image_has(&p->image, key))
+		return 0;
+	snprintf(ref, sizeof(ref), "image:%s", p->image.name);
+	return put(p, key, ref);
+}
+
+/* disk0 is a layer over the image's disk, of the VM's own. */
+static int put_image_disk(struct plan *p)
+{
+	char value[IMAGE_PATH + 64];
+
+	p->disk[p->ndisks++] = p->meta.size;
+	snprintf(value, sizeof(value), "disk/disk0.qcow2,format=qcow2,image=%s",
+		 p->image.name);
+	return put(p, "disk0", value);
+}
+
+static int put_image(struct plan *p)
+{
+	int rc;
+
+	if (!args.image)
+		return 0;
+	rc = image_open(&p->image, &p->store, args.image);
+	if (rc == 0)
+		rc = image_lock(&p->image, true);
+	if (rc == 0)
+		rc = image_meta(&p->image, &p->meta);
+	if (rc == 0)
+		rc = put_image_file(p, "kernel", args.kernel);
+	if (rc == 0 && !args.kernel)
+		rc = put_image_file(p, "initrd", args.initrd);
+	if (rc == 0 && p->meta.append && !args.append)
+		rc = put(p, "append", p->meta.append);
+	if (rc == 0)
+		rc = put_image_disk(p);
+	/* it was unpacked when the image came; the cache may be new since */
+	if (rc == 0 && !args.kernel && !args.dry_run &&
+	    image_has(&p->image, "kernel"))
+		rc = kernel_unpack(&p->store, p->image.dir, "kernel");
+	return rc < 0 ? rc : 0;
+}
+
+/* The first --disk SIZE: how large the image's disk is to be. */
+static int grow_image(struct plan *p, uint64_t size)
+{
+	char is[24];
+
+	if (size < p->meta.size)
+		return fail(E_CONFIG, "smaller than the image's disk, %s",
+			    format_size_exact(is, p->meta.size));
+	p->disk[0] = size;
+	return 0;
+}
+
+/* -- disks -- */
 
 /* --disk 10G: a file in the VM's directory. */
 static int new_disk(struct plan *p, uint64_t size, struct buf *value)
@@ -150,6 +243,7 @@ static int put_disk(struct plan *p, const char *arg)
 	autobuf struct buf value = BUF_INIT;
 	char key[16];
 	char *rest = what;
+	uint64_t size;
 	int rc;
 
 	if (p->ndisks == VMCONF_DISKS)
@@ -157,6 +251,12 @@ static int put_disk(struct plan *p, const char *arg)
 	if (!what)
 		return fail(ENOMEM, "out of memory");
 	cut(&rest, ',');
+	if (has_image(p) && !rest && arg == args.disk.item[0] &&
+	    parse_size("disk", what, &size) == 0) {
+		rc = size % SECTOR ? fail(E_CONFIG, "size: not a multiple of "
+					  "%d", SECTOR) : grow_image(p, size);
+		return rc < 0 ? fail_in(rc, "disk %s", arg) : 0;
+	}
 	rc = disk_source(p, what, &value);
 	if (rc < 0)
 		return fail_in(rc, "disk %s", arg);
@@ -168,6 +268,65 @@ static int put_disk(struct plan *p, const char *arg)
 		return fail(ENOMEM, "out of memory");
 	snprintf(key, sizeof(key), "disk%d", p->ndisks++);
 	return put(p, key, value.data);
+}
+
+/* -- the seed for cloud-init -- */
+
+static int read_text(const char *what, const char *path, struct buf *b)
+{
+	bool input = path && !strcmp(path, "-");
+	autoclose int fd = -1;
+	int rc;
+
+	if (!path)
+		return 0;
+	fd = input ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+	rc = fd < 0 ? fail_sys("%s", path) :
+		      fd_read(fd, input ? "standard input" : path, b, SEED_MAX);
+	return rc < 0 ? fail_in(rc, "%s", what) : 0;
+}
+
+/* Those of the VM NAME are its own: a first boot is one for each. */
+static int write_seed(const struct plan *p, const char *name, int fd)
+{
+	char id[NAME_MAX_LEN + 16];
+	uint32_t random;
+	struct seed s = {
+		.id = id, .hostname = args.hostname ? args.hostname : name,
+		.ssh_keys = args.ssh_key ? p->ssh_keys.data : NULL,
+		.user_data = args.user_data ? p->user_data.data : NULL,
+		.user_data_len = p->user_data.len,
+	};
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return fail_sys("random");
+	snprintf(id, sizeof(id), "%.48s-%08x", name, random);
+	return seed_write(&s, fd);
+}
+
+/* The last disk: a CD, which is tried here. */
+static int put_seed(struct plan *p)
+{
+	autoclose int fd = -1;
+	char key[16];
+	int rc;
+
+	p->seeded = args.user_data || args.ssh_key || args.hostname;
+	if (!p->seeded)
+		return 0;
+	if (p->ndisks == VMCONF_DISKS)
+		return fail(E_CONFIG, "more than %d disks", VMCONF_DISKS);
+	rc = read_text("user-data", args.user_data, &p->user_data);
+	if (rc == 0)
+		rc = read_text("ssh-key", args.ssh_key, &p->ssh_keys);
+	if (rc < 0)
+		return rc;
+	fd = memfd_create("seed", MFD_CLOEXEC);
+	if (fd < 0)
+		return fail_sys("seed");
+	rc = write_seed(p, "try", fd);
+	snprintf(key, sizeof(key), "disk%d", p->ndisks++);
+	return rc < 0 ? rc : put(p, key, "disk/seed.iso,format=raw,ro");
 }
 
 static int unknown_key(const char *key)
@@ -206,6 +365,8 @@ static int plan_config(struct plan *p)
 	if (rc == 0)
 		rc = put(p, "machine", NULL);
 	if (rc == 0)
+		rc = put_image(p);
+	if (rc == 0)
 		rc = put_path(p, "kernel", args.kernel);
 	if (rc == 0)
 		rc = put_path(p, "initrd", args.initrd);
@@ -215,6 +376,8 @@ static int plan_config(struct plan *p)
 		rc = put(p, "console", args.console);
 	for (size_t i = 0; i < args.disk.n && rc == 0; i++)
 		rc = put_disk(p, args.disk.item[i]);
+	if (rc == 0)
+		rc = put_seed(p);
 	for (size_t i = 0; i < args.set.n && rc == 0; i++)
 		rc = put_setting(p, args.set.item[i]);
 	return rc;
@@ -235,6 +398,11 @@ static int plan_check(const struct plan *p, const struct store *st)
 
 static void plan_release(struct plan *p)
 {
+	buf_release(&p->user_data);
+	buf_release(&p->ssh_keys);
+	image_meta_release(&p->meta);
+	image_close(&p->image);
+	store_close(&p->store);
 	config_release(&p->conf);
 	buf_release(&p->text);
 }
@@ -242,8 +410,7 @@ static void plan_release(struct plan *p)
 /* -- making -- */
 
 struct maker {
-	const struct plan *plan;
-	struct store store;
+	struct plan *plan;
 	struct tally tally;
 	struct stage stage[STAGE_BATCH];
 	size_t n;
@@ -266,13 +433,21 @@ static int stage_config(const struct plan *p, struct stage *s)
 	return rc;
 }
 
+static int make_disk_dir(const struct stage *s)
+{
+	if (mkdirat(s->dir, "disk", 0700) < 0 && errno != EEXIST)
+		return fail_sys("%s: disk", s->name);
+	return 0;
+}
+
 static int make_disk(const struct stage *s, int i, uint64_t size)
 {
 	autoclose int fd = -1;
 	char path[32];
+	int rc = make_disk_dir(s);
 
-	if (mkdirat(s->dir, "disk", 0700) < 0 && errno != EEXIST)
-		return fail_sys("%s: disk", s->name);
+	if (rc < 0)
+		return rc;
 	snprintf(path, sizeof(path), "disk/disk%d.raw", i);
 	fd = openat(s->dir, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 		    0600);
@@ -281,12 +456,49 @@ static int make_disk(const struct stage *s, int i, uint64_t size)
 	return 0;
 }
 
+/* A layer over the image's disk. Its header names it for other tools. */
+static int make_layer(const struct plan *p, const struct stage *s)
+{
+	int rc = make_disk_dir(s);
+	autoclose int dir = rc < 0 ? -1 : openat(s->dir, "disk", O_RDONLY |
+						 O_DIRECTORY | O_CLOEXEC);
+	char backing[IMAGE_PATH + 8];
+	struct qcow2_create c = {
+		.size = p->disk[0], .backing = backing,
+		.backing_format = disk_formats[p->meta.format],
+	};
+
+	if (dir < 0)
+		return rc < 0 ? rc : fail_sys("%s: disk", s->name);
+	snprintf(backing, sizeof(backing), "../../../images/%s/disk",
+		 p->image.name);
+	return qcow2_create(dir, "disk0.qcow2", &c);
+}
+
+static int make_seed(const struct plan *p, const struct stage *s)
+{
+	autoclose int fd = -1;
+	int rc = make_disk_dir(s);
+
+	if (rc < 0)
+		return rc;
+	fd = openat(s->dir, "disk/seed.iso", O_RDWR | O_CREAT | O_EXCL |
+		    O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail_sys("%s: disk/seed.iso", s->name);
+	return write_seed(p, s->name, fd);
+}
+
 static int fill(const struct plan *p, struct stage *s)
 {
 	int rc = stage_config(p, s);
 
+	if (rc == 0 && has_image(p))
+		rc = make_layer(p, s);
+	if (rc == 0 && p->seeded)
+		rc = make_seed(p, s);
 	for (int i = 0; i < VMCONF_DISKS && rc == 0; i++)
-		if (p->disk[i])
+		if (p->disk[i] && !(has_image(p) && i == 0))
 			rc = make_disk(s, i, p->disk[i]);
 	return rc;
 }
@@ -320,7 +532,7 @@ static void publish(struct maker *m)
 static void make(struct maker *m, const char *name)
 {
 	struct stage *s = &m->stage[m->n];
-	int rc = vm_stage(s, &m->store, name);
+	int rc = vm_stage(s, &m->plan->store, name);
 
 	if (rc < 0) {
 		settle(m, name, rc);
@@ -340,10 +552,10 @@ static void make(struct maker *m, const char *name)
 static void make_believe(struct maker *m, const char *name)
 {
 	struct vm vm;
-	int rc = m->store.vms < 0 ? name_check("VM", name) :
-				    vm_open(&vm, &m->store, name);
+	int rc = m->plan->store.vms < 0 ? name_check("VM", name) :
+				    vm_open(&vm, &m->plan->store, name);
 
-	if (rc == 0 && m->store.vms >= 0) {
+	if (rc == 0 && m->plan->store.vms >= 0) {
 		vm_close(&vm);
 		rc = fail(E_EXISTS, "%s: already exists", name);
 	}
@@ -388,33 +600,43 @@ static int check_operands(int argc, char **argv)
 
 static int create(struct maker *m, struct names *names)
 {
-	int rc = plan_check(m->plan, &m->store);
+	int rc = plan_check(m->plan, &m->plan->store);
 
 	if (rc < 0)
 		return rc;
 	if (!args.dry_run)
-		record_sweep(m->store.vms);
+		record_sweep(m->plan->store.vms);
 	return make_all(m, names);
 }
 
 static int run(int argc, char **argv)
 {
-	struct plan plan = { .text = BUF_INIT };
+	struct plan plan = {
+		.text = BUF_INIT, .user_data = BUF_INIT, .ssh_keys = BUF_INIT,
+		.store = { .fd = -1, .vms = -1 },
+		.image = { .parent = -1, .dir = -1, .lock = -1 },
+	};
 	struct maker *m = calloc(1, sizeof(*m));
 	struct names names;
 	int rc = m ? check_operands(argc, argv) : fail(ENOMEM, "out of memory");
 
+	if (rc == 0 && !argc && args.user_data && !strcmp(args.user_data, "-"))
+		rc = fail(E_USAGE, "standard input is the user data: name the "
+			  "VMs");
 	if (rc == 0)
 		rc = names_init(&names, false, argc, argv);
 	if (rc == 0)
-		rc = plan_config(&plan);
+		rc = store_open(&plan.store, common.state, false);
 	if (rc == 0)
-		rc = store_open(&m->store, common.state, !args.dry_run);
+		rc = plan_config(&plan);
+	if (rc == 0 && !args.dry_run && plan.store.vms < 0) {
+		store_close(&plan.store);
+		rc = store_open(&plan.store, common.state, true);
+	}
 	if (rc == 0) {
 		config_format(&plan.conf, &plan.text);
 		m->plan = &plan;
 		rc = create(m, &names);
-		store_close(&m->store);
 		names_release(&names);
 	}
 	plan_release(&plan);

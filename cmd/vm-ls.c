@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "base/err.h"
+#include "block/qcow2.h"
 #include "cli/each.h"
 #include "cli/out.h"
 #include "cli/table.h"
@@ -149,24 +150,31 @@ static int add_live(struct list *l, const struct vm *vm, struct cell *row)
 
 /* -- config -- */
 
-/* The size of the file or block device PATH. 0 or -errno. */
-static int disk_size(int dir, const char *path, uint64_t *size)
+/* The size of the disk in the file or block device D. 0 or negative. */
+static int disk_size(int dir, const struct disk_conf *d, uint64_t *size)
 {
+	struct qcow2_info info;
 	struct stat st;
-	off_t end;
+	int rc;
 
-	if (fstatat(dir, path, &st, 0) < 0)
+	if (fstatat(dir, d->path, &st, 0) < 0)
 		return -errno;
 	*size = st.st_size;
-	if (!S_ISBLK(st.st_mode))
+	if (d->format == FORMAT_RAW && !S_ISBLK(st.st_mode))
 		return 0;
-	autoclose int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	autoclose int fd = openat(dir, d->path, O_RDONLY | O_CLOEXEC |
+				  O_NONBLOCK);
 
 	if (fd < 0)
 		return -errno;
-	end = lseek(fd, 0, SEEK_END);
-	*size = max_u64(end, 0);
-	return 0;
+	if (d->format == FORMAT_RAW) {
+		*size = max_u64(lseek(fd, 0, SEEK_END), 0);
+		return 0;
+	}
+	rc = qcow2_info(fd, &info);
+	*size = info.size;
+	qcow2_info_release(&info);
+	return rc;
 }
 
 /* Left unset when one of the disks is not there. */
@@ -178,7 +186,7 @@ static void add_disks(const struct vm *vm, const struct vmconf *vc,
 	for (int i = 0; i < VMCONF_DISKS; i++) {
 		if (!vc->disk[i].path)
 			continue;
-		if (disk_size(vm->dir, vc->disk[i].path, &size) < 0 ||
+		if (disk_size(vm->dir, &vc->disk[i], &size) < 0 ||
 		    ckd_add(&sum, sum, size))
 			return;
 	}

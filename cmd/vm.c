@@ -25,6 +25,7 @@ static const struct {
 	{ "reset", "restart running virtual machines" },
 	{ "pause", "stop the vCPUs of running virtual machines" },
 	{ "resume", "let paused virtual machines go on" },
+	{ "image", "disks that virtual machines begin with" },
 	{ "rm", "destroy virtual machines" },
 	{ "set", "change the configuration of virtual machines" },
 	{ "ls", "list virtual machines" },

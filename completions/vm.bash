@@ -1,7 +1,7 @@
 # bash completion for vmutils; made by make completions from the options of the commands
 # shellcheck shell=bash
 
-_vm_commands='boot console create ls pause reset resume rm set stop wait'
+_vm_commands='boot console create image ls pause reset resume rm set stop wait'
 _vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT'
 
 # What is known of command $1, into the caller's variables. options: NAME:KIND
@@ -19,8 +19,13 @@ _vm_table() {
 		operand=vm
 		;;
 	vm-create)
-		options='-c:none --cpus:none -m:none --memory:none --kernel:file --initrd:file --append:none --disk:file --console:words=serial|virtio --set:key --if-missing:flag --dry-run:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		options='-c:none --cpus:none -m:none --memory:none --image:none --kernel:file --initrd:file --append:none --disk:file --user-data:file --ssh-key:file --hostname:none --console:words=serial|virtio --set:key --if-missing:flag --dry-run:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
+		operand=none
+		;;
+	vm-image)
+		options='--name:none --checksum:none --format:none --size:none --kernel:file --initrd:file --append:none --output:file -H:flag --no-header:flag -p:flag --exact:flag -o:column --columns:column -s:column --sort:column -S:column --sort-down:column -f:column --filter:column -q:flag --quiet:flag --json:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns='name format size used kernel append created source digest'
 		operand=none
 		;;
 	vm-ls)
@@ -185,4 +190,4 @@ _vm() {
 	esac
 }
 
-complete -F _vm vm vm-boot vm-console vm-create vm-ls vm-pause vm-reset vm-resume vm-rm vm-set vm-stop vm-wait
+complete -F _vm vm vm-boot vm-console vm-create vm-image vm-ls vm-pause vm-reset vm-resume vm-rm vm-set vm-stop vm-wait

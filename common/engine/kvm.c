@@ -47,7 +47,7 @@ static int open_on(struct guest *g, bool hardware)
 	o->parts.console = &g->console->chr;
 	o->parts.event = on_machine;
 	o->parts.owner = o;
-	rc = parts_open(&o->parts, g->vm, g->conf);
+	rc = parts_open(&o->parts, g->vm, g->conf, false);
 	return rc < 0 ? rc : parts_open_kvm(&o->parts, hardware);
 }
 

@@ -44,6 +44,7 @@
 enum { TRIED_MAJOR = 7, OLDEST_MAJOR = 6 };
 enum {
 	LINE = 400,
+	INPUT_ROOM = 2048,	/* typed, and not yet QEMU's */
 	CHUNK = 16384,
 	LAST_CHUNKS = 64,	/* more than a socket or a pipe holds */
 };
@@ -72,6 +73,7 @@ struct qemu {
 	struct watch qmp_watch, says_watch, end_watch;
 	bool over;		/* the guest came to its end, by an event */
 	bool paused;		/* by us */
+	bool late;		/* a STOP of ours that nobody waits for comes */
 	char line[LINE];	/* what QEMU is saying */
 	size_t len;
 	char last[LINE];	/* the last line it said */
@@ -86,12 +88,21 @@ static struct qemu *qemu(struct guest *g)
 
 /* -- what QEMU prints -- */
 
+/* It may be the guest who speaks by now: one line of text, whatever it is. */
+static void printable(char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < ' ' || *s == 0x7f)
+			*s = '?';
+}
+
 static void end_line(struct qemu *q)
 {
 	q->line[q->len] = '\0';
 	q->len = 0;
 	if (!q->line[0])
 		return;
+	printable(q->line);
 	snprintf(q->last, sizeof(q->last), "%s", q->line);
 	log_limited(&q->noise, "%s", q->line);
 }
@@ -178,6 +189,7 @@ static void PRINTF(2, 3) lost(struct qemu *q, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(q->why, sizeof(q->why), fmt, ap);
 	va_end(ap);
+	printable(q->why);
 	q->guest->event(q->guest, GUEST_LOST);
 }
 
@@ -206,6 +218,8 @@ static void on_event(void *arg, const char *name, const char *reason)
 
 	if (!strcmp(name, "SHUTDOWN"))
 		on_shutdown(q, reason);
+	else if (!strcmp(name, "STOP") && q->late)
+		q->late = false;
 	else if (!strcmp(name, "STOP") && !q->paused && !q->over) {
 		q->over = true;
 		q->why[0] = '\0';	/* asked for when it is wanted */
@@ -216,13 +230,14 @@ static void on_event(void *arg, const char *name, const char *reason)
 static void on_qmp(struct watch *w, uint32_t events)
 {
 	struct qemu *q = container_of(w, struct qemu, qmp_watch);
+	int rc = qmp_read(&q->qmp);
 
 	(void)events;
-	if (qmp_read(&q->qmp) == 0)
+	if (rc == 0)
 		return;
-	watch_remove(w);	/* its end comes by `pidfd` */
-	if (!q->over)
-		log_line("%s", err_text());
+	watch_remove(w);
+	if (rc != -E_STOPPED)	/* else its end comes by `pidfd` */
+		lost(q, "%s", err_text());
 }
 
 /* It ended by itself, or someone ended it. */
@@ -290,13 +305,18 @@ static void qemu_leave(struct guest *g)
 	qemu_proc_close(&q->proc);
 }
 
-/* A stream socket pair: *OURS, and the end that becomes QEMU's. */
-static int make_pair(int *ours)
+/*
+ * A stream socket pair: *OURS, and the end that becomes QEMU's. ROOM is what
+ * may be under way to it (at least; the kernel's measure), 0: the usual.
+ */
+static int make_pair(int *ours, int room)
 {
 	int fds[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return fail_sys("socket");
+	if (room)
+		setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	*ours = fds[0];
 	return fds[1];
 }
@@ -305,16 +325,19 @@ static int make_pair(int *ours)
 static int start(struct qemu *q, const struct qemu_fds *fds)
 {
 	/* the VM's lock too: what still runs it, holds it */
-	int keep[6 + VMCONF_DISKS] = {
+	int keep[6 + 2 * VMCONF_DISKS] = {
 		fds->qmp, fds->link[QEMU_COM], fds->link[QEMU_HVC],
 		q->parts.kernel, q->parts.initrd, q->guest->vm->lock,
 	};
 	struct qemu_args args;
 	int rc;
 
-	for (int i = 0; i < VMCONF_DISKS; i++)
-		keep[6 + i] = q->parts.disk[i] ? block_fd(q->parts.disk[i]) :
-						 -1;
+	for (int i = 0; i < VMCONF_DISKS; i++) {
+		const struct block *b = q->parts.disk[i];
+
+		keep[6 + 2 * i] = b ? block_fd(b) : -1;
+		keep[7 + 2 * i] = b && b->backing ? block_fd(b->backing) : -1;
+	}
 	rc = qemu_args_make(&args, &q->parts, fds, q->kvm);
 	if (rc == 0)
 		rc = qemu_proc_start(&q->proc, args.v, keep, ARRAY_SIZE(keep));
@@ -325,11 +348,11 @@ static int start(struct qemu *q, const struct qemu_fds *fds)
 static int spawn(struct qemu *q, int *monitor)
 {
 	bool hvc = q->guest->conf->console == CONSOLE_VIRTIO;
-	struct qemu_fds fds = { .qmp = make_pair(monitor), .link = { -1, -1 } };
+	struct qemu_fds fds = { .qmp = make_pair(monitor, 0), .link = { -1, -1 } };
 	int rc = fds.qmp;
 
 	for (int i = 0; i < (hvc ? 2 : 1) && rc >= 0; i++)
-		rc = fds.link[i] = make_pair(&q->link[i].fd);
+		rc = fds.link[i] = make_pair(&q->link[i].fd, INPUT_ROOM);
 	if (rc >= 0)
 		rc = start(q, &fds);
 	close_fd(&fds.qmp);
@@ -400,7 +423,7 @@ static int qemu_enter(struct guest *g, bool paused)
 	struct qemu *q = qemu(g);
 	int monitor = -1, rc;
 
-	q->over = false;
+	q->over = q->late = false;
 	q->paused = true;
 	q->len = 0;
 	q->last[0] = '\0';
@@ -434,6 +457,11 @@ static int qemu_pause(struct guest *g)
 	rc = qmp_call(&q->qmp, "stop", NULL, NULL, CALL_NS);
 	if (rc < 0)
 		q->paused = was;
+	if (rc == -E_TIMEOUT && !was) {	/* should it do so yet: on it goes */
+		q->late = true;
+		qmp_call(&q->qmp, "cont", NULL, NULL, 0);
+		return fail(E_TIMEOUT, "QEMU does not answer");
+	}
 	return rc;
 }
 
@@ -478,6 +506,7 @@ static const char *qemu_why(struct guest *g)
 	qmp_call(&q->qmp, "query-status", NULL, &status, GLANCE_NS);
 	snprintf(q->why, sizeof(q->why), "QEMU stopped the guest (%.40s)%s%s",
 		 status.data, q->last[0] ? ": " : "", q->last);
+	printable(q->why);
 	return q->why;
 }
 
@@ -500,7 +529,7 @@ static int qemu_open(struct guest *g)
 			.front.input = link_input,
 		};
 	q->kvm = parts_probe_kvm(true) == 0;
-	rc = parts_open(&q->parts, g->vm, g->conf);
+	rc = parts_open(&q->parts, g->vm, g->conf, true);
 	return rc == 0 ? parts_try(&q->parts) : rc;
 }
 

@@ -85,26 +85,51 @@ static char *escaped(const char *text)
 	return buf_take(&b);
 }
 
-static void add_disk(struct qemu_args *a, const struct pv_parts *p, int i)
+/*
+ * The file of B and the disk in it, as nodes fileN and nodeN.
+ * BELOW is the node that shows through it, -1: none.
+ */
+static void add_layer(struct qemu_args *a, const struct block *b,
+		      enum disk_format format, int n, int below)
 {
-	const struct block *b = p->disk[i];
 	const char *ro = b->readonly ? "on" : "off";
-	autofree char *serial = escaped(p->conf->disk[i].serial);
 	struct stat st = { 0 };
 	int fd = block_fd(b);
 
 	fstat(fd, &st);
-	add_opt(a, "add-fd", "fd=%d,set=%d", fd, i);
+	add_opt(a, "add-fd", "fd=%d,set=%d", fd, n);
 	add_opt(a, "blockdev", "driver=%s,node-name=file%d,"
 		"filename=/dev/fdset/%d,read-only=%s,auto-read-only=off,"
 		"locking=off", S_ISBLK(st.st_mode) ? "host_device" : "file",
-		i, i, ro);
-	add_opt(a, "blockdev", "driver=raw,node-name=disk%d,file=file%d,"
-		"read-only=%s,offset=0,size=%" PRIu64, i, i, ro, b->size);
-	add_opt(a, "device", "virtio-blk-pci,addr=%#x,drive=disk%d,"
+		n, n, ro);
+	if (format == FORMAT_RAW)
+		add_opt(a, "blockdev", "driver=raw,node-name=node%d,"
+			"file=file%d,read-only=%s,offset=0,size=%" PRIu64, n,
+			n, ro, b->size);
+	else if (below >= 0)
+		add_opt(a, "blockdev", "driver=qcow2,node-name=node%d,"
+			"file=file%d,read-only=%s,backing=node%d", n, n, ro,
+			below);
+	else	/* what its header names is not to be opened */
+		add_opt(a, "blockdev", "{\"driver\":\"qcow2\",\"node-name\":"
+			"\"node%d\",\"file\":\"file%d\",\"read-only\":%s,"
+			"\"backing\":null}", n, n,
+			b->readonly ? "true" : "false");
+}
+
+static void add_disk(struct qemu_args *a, const struct pv_parts *p, int i)
+{
+	const struct block *b = p->disk[i];
+	autofree char *serial = escaped(p->conf->disk[i].serial);
+	int top = 2 * i + 1, below = b->backing ? 2 * i : -1;
+
+	if (b->backing)
+		add_layer(a, b->backing, p->below[i], below, -1);
+	add_layer(a, b, p->conf->disk[i].format, top, below);
+	add_opt(a, "device", "virtio-blk-pci,addr=%#x,drive=node%d,"
 		"disable-legacy=on,discard=off,write-zeroes=off,"
 		"logical_block_size=%u,physical_block_size=%u%s%s",
-		PV_SLOT_DISKS + i, i, b->block_size, b->block_size,
+		PV_SLOT_DISKS + i, top, b->block_size, b->block_size,
 		serial && *serial ? ",serial=" : "", serial ? serial : "");
 }
 

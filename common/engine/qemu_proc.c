@@ -16,20 +16,27 @@
 
 static const char program[] = "qemu-system-x86_64";
 
-int qemu_proc_probe(void)
+/* Where it is: in an absolute directory of PATH. */
+static int find(char path[PATH_MAX])
 {
 	const char *dir = getenv("PATH"), *end;
-	char path[PATH_MAX];
 
 	for (; dir && *dir; dir = *end ? end + 1 : end) {
 		end = strchrnul(dir, ':');
-		snprintf(path, sizeof(path), "%.*s/%s", (int)(end - dir), dir,
+		snprintf(path, PATH_MAX, "%.*s/%s", (int)(end - dir), dir,
 			 program);
 		if (*path == '/' && access(path, X_OK) == 0)
 			return 0;
 	}
 	return fail(E_HOST, "there is no %s (install qemu-system-x86)",
 		    program);
+}
+
+int qemu_proc_probe(void)
+{
+	char path[PATH_MAX];
+
+	return find(path);
 }
 
 /*
@@ -53,8 +60,9 @@ static void default_signals(void)
 		signal(sig, SIG_DFL);
 }
 
-static _Noreturn void become_qemu(char *const *argv, const int *keep, size_t n,
-				  int says, pid_t parent)
+static _Noreturn void become_qemu(const char *path, char *const *argv,
+				  const int *keep, size_t n, int says,
+				  pid_t parent)
 {
 	int null = open("/dev/null", O_RDWR);
 
@@ -72,7 +80,7 @@ static _Noreturn void become_qemu(char *const *argv, const int *keep, size_t n,
 	for (size_t i = 0; i < n; i++)
 		if (keep[i] >= 0)
 			fcntl(keep[i], F_SETFD, 0);
-	execvp(program, argv);
+	execv(path, argv);
 	dprintf(STDERR_FILENO, "%s: %s\n", program, strerror(errno));
 	_exit(127);
 }
@@ -82,9 +90,12 @@ int qemu_proc_start(struct qemu_proc *p, char *const *argv, const int *keep,
 {
 	autoclose int out = -1;
 	pid_t self = getpid();
-	int fds[2];
+	char path[PATH_MAX];
+	int fds[2], rc = find(path);
 
 	*p = (struct qemu_proc){ .pidfd = -1, .says = -1 };
+	if (rc < 0)
+		return rc;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return fail_sys("pipe");
 	p->says = fds[0];
@@ -92,7 +103,7 @@ int qemu_proc_start(struct qemu_proc *p, char *const *argv, const int *keep,
 	fcntl(p->says, F_SETFL, O_NONBLOCK);
 	p->pid = fork();
 	if (p->pid == 0)
-		become_qemu(argv, keep, n, out, self);
+		become_qemu(path, argv, keep, n, out, self);
 	if (p->pid > 0)
 		p->pidfd = pidfd_open(p->pid, 0);
 	if (p->pid > 0 && p->pidfd >= 0)

@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "block/qcow2.h"
 #include "image/kernel.h"
+#include "state/image.h"
 
 /*
  * A path that leads to no file is a mistake in the config; the caller names
@@ -51,6 +53,22 @@ static int check_initrd(int dir, const char *path)
 	return fd < 0 ? fail_in(fd, "initrd %s", path) : 0;
 }
 
+/* A disk that shows another one, which the config does not name, is refused. */
+static int check_qcow2(int fd, const struct disk_conf *d)
+{
+	struct qcow2_info info;
+	int rc = qcow2_info(fd, &info);
+
+	if (rc < 0)
+		return rc;
+	if (info.backing && !d->image[0])
+		rc = fail(E_CONFIG, "rests on another image, '%s' "
+			  "(qemu-img convert makes one that stands alone)",
+			  info.backing);
+	qcow2_info_release(&info);
+	return rc;
+}
+
 static int check_disk(int dir, int i, const struct disk_conf *d)
 {
 	autoclose int fd = open_file(dir, d->path, !d->readonly, true);
@@ -63,7 +81,9 @@ static int check_disk(int dir, int i, const struct disk_conf *d)
 		return fail_sys("disk%d: %s", i, d->path);
 	if (size == 0)
 		return fail(E_CONFIG, "disk%d: %s: is empty", i, d->path);
-	return 0;
+	if (d->format == FORMAT_QCOW2)
+		size = check_qcow2(fd, d);
+	return size < 0 ? fail_in(size, "disk%d: %s", i, d->path) : 0;
 }
 
 static int check_kernel(const struct store *st, int dir, const char *path)
@@ -95,12 +115,15 @@ static bool is_there(int dir, const char *path)
 
 int check_files(const struct store *st, int dir, const struct vmconf *vc)
 {
+	char room[IMAGE_PATH];
 	int rc = 0;
 
 	if (is_there(dir, vc->kernel))
-		rc = check_kernel(st, dir, vc->kernel);
+		rc = check_kernel(st, dir, image_path(room, sizeof(room),
+						      vc->kernel, "kernel"));
 	if (rc >= 0 && is_there(dir, vc->initrd))
-		rc = check_initrd(dir, vc->initrd);
+		rc = check_initrd(dir, image_path(room, sizeof(room),
+						  vc->initrd, "initrd"));
 	for (int i = 0; i < VMCONF_DISKS && rc >= 0; i++)
 		if (is_there(dir, vc->disk[i].path))
 			rc = check_disk(dir, i, &vc->disk[i]);

@@ -3,28 +3,33 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "block/qcow2.h"
 #include "boot/kernel.h"
 #include "boot/layout.h"
 #include "state/cache.h"
+#include "state/image.h"
 
-/* A regular file, for reading; WHAT is for the sentence. */
-static int open_file(const char *what, const char *path)
+/* A regular file, for reading; WHAT is for the sentence, and in an image. */
+static int open_file(const char *what, const char *ref)
 {
+	char room[IMAGE_PATH];
+	const char *path = image_path(room, sizeof(room), ref, what);
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 
 	if (fd < 0 && errno == ENOENT)
-		return fail(E_CONFIG, "%s %s: no such file", what, path);
+		return fail(E_CONFIG, "%s %s: no such file", what, ref);
 	if (fd < 0)
-		return fail_sys("%s %s", what, path);
+		return fail_sys("%s %s", what, ref);
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 		return fd;
 	close(fd);
-	return fail(E_CONFIG, "%s %s: not a file", what, path);
+	return fail(E_CONFIG, "%s %s: not a file", what, ref);
 }
 
 /* The kernel as it boots best: unpacked, where that was done before. */
@@ -69,15 +74,88 @@ static int make_cmdline(struct pv_parts *p)
 	return p->cmdline ? 0 : fail(ENOMEM, "out of memory");
 }
 
-static int open_disks(struct pv_parts *p)
+/*
+ * Another process is to read the qcow2 image in B: one that names files of its
+ * own choice, or that we would not read, is none of ours.
+ */
+static int check_header(const struct block *b, const char *path, bool backed)
+{
+	struct qcow2_info info;
+	int rc = qcow2_info(block_fd(b), &info);
+
+	if (rc < 0)
+		return fail_in(rc, "%s", path);
+	if (info.backing && !backed)
+		rc = fail(E_CONFIG, "%s: rests on another image, '%s'", path,
+			  info.backing);
+	qcow2_info_release(&info);
+	return rc;
+}
+
+/* FILES: whatever the format, only the file itself, with what lies below it. */
+static int open_format(struct block **b, enum disk_format format, bool files,
+		       const char *path, bool readonly, struct block *backing)
+{
+	int rc;
+
+	if (format == FORMAT_QCOW2 && !files)
+		return qcow2_open(b, path, readonly, backing);
+	rc = raw_open(b, path, readonly);
+	if (rc == 0 && format == FORMAT_QCOW2)
+		rc = check_header(*b, path, backing);
+	if (rc == 0)
+		(*b)->backing = backing;
+	return rc;
+}
+
+/* The disk of image NAME, to show through others. */
+static int open_image(struct block **b, const struct vm *vm, const char *name,
+		      bool files, enum disk_format *format)
+{
+	char path[IMAGE_PATH], ref[IMAGE_PATH];
+	struct image_meta m;
+	struct image img;
+	int rc = image_open(&img, vm->store, name);
+
+	if (rc < 0)
+		return rc == -E_NOENT ? -E_CONFIG : rc;
+	rc = image_meta(&img, &m);
+	image_close(&img);
+	if (rc < 0)
+		return rc;
+	snprintf(ref, sizeof(ref), "image:%s", name);
+	*format = m.format;
+	rc = open_format(b, m.format, files,
+			 image_path(path, sizeof(path), ref, "disk"), true,
+			 NULL);
+	image_meta_release(&m);
+	return rc < 0 ? fail_in(rc, "image %s", name) : 0;
+}
+
+static int open_disk(struct pv_parts *p, const struct vm *vm, int i,
+		     bool files)
+{
+	const struct disk_conf *d = &p->conf->disk[i];
+	struct block *backing = NULL;
+	int rc = !d->image[0] ? 0 : open_image(&backing, vm, d->image, files,
+					       &p->below[i]);
+
+	if (rc == 0)
+		rc = open_format(&p->disk[i], d->format, files, d->path,
+				 d->readonly, backing);
+	if (rc < 0)
+		block_close(backing);
+	return rc;
+}
+
+static int open_disks(struct pv_parts *p, const struct vm *vm, bool files)
 {
 	for (int i = 0; i < VMCONF_DISKS; i++) {
-		const struct disk_conf *d = &p->conf->disk[i];
 		int rc;
 
-		if (!d->path)
+		if (!p->conf->disk[i].path)
 			continue;
-		rc = raw_open(&p->disk[i], d->path, d->readonly);
+		rc = open_disk(p, vm, i, files);
 		if (rc == -ENOENT)
 			rc = -E_CONFIG;
 		if (rc < 0)
@@ -87,7 +165,7 @@ static int open_disks(struct pv_parts *p)
 }
 
 int parts_open(struct pv_parts *p, const struct vm *vm,
-	       const struct vmconf *conf)
+	       const struct vmconf *conf, bool files)
 {
 	int rc;
 
@@ -99,7 +177,7 @@ int parts_open(struct pv_parts *p, const struct vm *vm,
 		rc = open_initrd(p);
 	if (rc == 0)
 		rc = make_cmdline(p);
-	return rc == 0 ? open_disks(p) : rc;
+	return rc == 0 ? open_disks(p, vm, files) : rc;
 }
 
 int parts_probe_kvm(bool hardware)

@@ -12,11 +12,13 @@
 
 /*
  * Opens what CONF names into P, whose other fields are left alone. CONF must
- * stay. The working directory is the VM's: relative paths begin there. 0 or
- * negative with a sentence; parts_close() is due in either case.
+ * stay. The working directory is the VM's: relative paths begin there. With
+ * FILES the disks are their files and what lies below, locked and their formats
+ * not read: for another process to do so. 0 or negative with a sentence;
+ * parts_close() is due in either case.
  */
 int parts_open(struct pv_parts *p, const struct vm *vm,
-	       const struct vmconf *conf);
+	       const struct vmconf *conf, bool files);
 void parts_close(struct pv_parts *p);
 
 /*

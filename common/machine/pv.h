@@ -39,6 +39,7 @@ struct pv_parts {
 	int kernel, initrd;		/* descriptors; initrd -1: none */
 	char *cmdline;
 	struct block *disk[VMCONF_DISKS];	/* NULL: no such disk */
+	enum disk_format below[VMCONF_DISKS];	/* of its image, if it has one */
 	struct chr *console;
 	struct loop *loop;
 	/* From any thread; it may only wake the loop. */

@@ -29,6 +29,16 @@ static int set_path(char **field, const char *key, const char *value)
 	return set_text(field, key, value);
 }
 
+/* A path, or the file of an image. */
+static int set_file(char **field, const char *key, const char *value)
+{
+	const char *name;
+	int rc = starts_with(value, "image:", &name) ?
+		 name_check("image", name) : 0;
+
+	return rc < 0 ? fail_in(rc, "%s", key) : set_path(field, key, value);
+}
+
 /* Which of the N words VALUE is. */
 static int set_word(unsigned *field, const char *key, const char *value,
 		    const char *const *words, unsigned n)
@@ -114,12 +124,12 @@ static int parse_engine(struct vmconf *vc, const char *key, const char *value)
 
 static int parse_kernel(struct vmconf *vc, const char *key, const char *value)
 {
-	return set_path(&vc->kernel, key, value);
+	return set_file(&vc->kernel, key, value);
 }
 
 static int parse_initrd(struct vmconf *vc, const char *key, const char *value)
 {
-	return set_path(&vc->initrd, key, value);
+	return set_file(&vc->initrd, key, value);
 }
 
 static int parse_append(struct vmconf *vc, const char *key, const char *value)
@@ -161,6 +171,30 @@ static int set_serial(struct disk_conf *d, const char *key, const char *serial)
 	return 0;
 }
 
+const char *const disk_formats[] = {
+	[FORMAT_RAW] = "raw", [FORMAT_QCOW2] = "qcow2", NULL
+};
+
+static int set_format(struct disk_conf *d, const char *key, const char *value)
+{
+	unsigned word;
+	int rc = set_word(&word, "format", value, disk_formats,
+			  ARRAY_SIZE(disk_formats) - 1);
+
+	d->format = word;
+	return rc < 0 ? fail_in(-E_CONFIG, "%s", key) : 0;
+}
+
+static int set_image(struct disk_conf *d, const char *key, const char *name)
+{
+	int rc = name_check("image", name);
+
+	if (rc < 0)
+		return fail_in(rc, "%s", key);
+	memcpy(d->image, name, strlen(name) + 1);
+	return 0;
+}
+
 static int set_disk_option(struct disk_conf *d, const char *key,
 			   const char *option)
 {
@@ -174,10 +208,11 @@ static int set_disk_option(struct disk_conf *d, const char *key,
 		return !strcmp(value, "virtio") ? 0 :
 			fail(E_CONFIG, "%s: bus '%s': only virtio", key, value);
 	if (starts_with(option, "format=", &value))
-		return !strcmp(value, "raw") ? 0 :
-			fail(E_CONFIG, "%s: format '%s': only raw", key, value);
-	return fail(E_USAGE, "%s: '%s': not a disk option (bus= format= ro "
-		    "serial=); a path may hold no comma", key, option);
+		return set_format(d, key, value);
+	if (starts_with(option, "image=", &value))
+		return set_image(d, key, value);
+	return fail(E_USAGE, "%s: '%s': not a disk option (bus= format= image= "
+		    "ro serial=); a path may hold no comma", key, option);
 }
 
 /* The index N of "PREFIXn" as it is written by us: no sign, no zeros. */
@@ -211,6 +246,9 @@ static int parse_disk(struct vmconf *vc, const char *key, const char *value)
 	rc = set_path(&d->path, key, cut(&rest, ','));
 	while (rc == 0 && rest)
 		rc = set_disk_option(d, key, cut(&rest, ','));
+	if (rc == 0 && d->image[0] && d->format != FORMAT_QCOW2)
+		rc = fail(E_CONFIG, "%s: image=%s wants format=qcow2", key,
+			  d->image);
 	return rc;
 }
 
@@ -236,8 +274,8 @@ const struct vmconf_key vmconf_keys[] = {
 	  "or hvc0", false, parse_console },
 	{ "console_log", "SIZE", "1M", "console output kept on disk, 64K to "
 	  "64M", false, parse_console_log },
-	{ "disk*", "FILE[,ro][,serial=TEXT]", NULL, "disk0 to disk15: raw file "
-	  "or block device", false, parse_disk },
+	{ "disk*", "FILE[,format=raw|qcow2][,image=NAME][,ro][,serial=TEXT]", NULL,
+	  "disk0 to disk15: file or block device", false, parse_disk },
 	{ "note", "TEXT", NULL, "anything, for people and scripts", true,
 	  parse_note },
 	{ 0 }

@@ -7,11 +7,13 @@
  * -E_USAGE ("memory '12x': not a size"), one that reads well and cannot be is -E_CONFIG
  * ("memory 0: at least 2M"). Unknown keys are kept and warned about.
  *
- * Paths: absolute, or relative to the VM's directory.
+ * Paths: absolute, or relative to the VM's directory. A kernel or initrd may
+ * be an image's: "image:NAME" (image.h).
  */
 #ifndef STATE_VMCONF_H
 #define STATE_VMCONF_H
 
+#include "base/text.h"
 #include "base/types.h"
 #include "state/config.h"
 
@@ -37,9 +39,18 @@ enum console_kind { CONSOLE_SERIAL, CONSOLE_VIRTIO };
 enum engine_kind { ENGINE_AUTO, ENGINE_KVM, ENGINE_QEMU, ENGINE_KVM_ANY };
 extern const char *const engine_kinds[];	/* their words; NULL at the end */
 
-/* diskN=PATH[,bus=virtio][,format=raw][,ro][,serial=TEXT]; no comma in PATH */
+/*
+ * diskN=PATH[,bus=virtio][,format=raw|qcow2][,image=NAME][,ro][,serial=TEXT];
+ * no comma in PATH. The format is what is said here: a guest can write a
+ * header of any format into a raw disk, so none is ever guessed.
+ */
+enum disk_format { FORMAT_RAW, FORMAT_QCOW2 };
+extern const char *const disk_formats[];	/* their words; NULL at the end */
+
 struct disk_conf {
 	char *path;	/* NULL: no such disk */
+	enum disk_format format;
+	char image[NAME_MAX_LEN + 1];	/* shows through (image.h); "": none */
 	bool readonly;
 	char serial[21];	/* at most 20 printable characters */
 };

@@ -97,6 +97,27 @@ teardown() { vm-rm --force k >/dev/null 2>&1 || :; }
 	losetup -d "$loop"
 }
 
+@test "a layer over an image: what the guest writes is its own, the rest the image's" {
+	yes vmutils | head -c 64M >base.img
+	vm-image import base.img --format raw
+	vm-create k -m 256M --image base --kernel "$G/vmlinux-cloud" \
+		--initrd "$G/initrd-cloud.img" --append quiet
+	vm-boot k
+	see k 'guest# ' 180
+	tell k 'yes guest | dd of=/dev/vda bs=1000k count=3 seek=7 iflag=fullblock conv=fsync && echo "written $((40 + 2))"'
+	see k 'written 42' 60
+	tell k 'sha256sum /dev/vda'
+	yes guest | head -c 3072000 | dd of=base.img bs=1000k seek=7 conv=notrunc status=none
+	see k "$(sha256sum <base.img | cut -d ' ' -f 1)" 60
+	run -0 vm-stop -t 60 k
+	layer=$VM_STATE/vms/k/disk/disk0.qcow2
+	run -0 qemu-img check "$layer"
+	qemu-img compare base.img "$layer"
+	(($(stat -c %b "$layer") * 512 < 8000000))
+	vm-rm k
+	vm-image rm base
+}
+
 @test "a panic with panic=1 reboots; sysrq crash is a reset, not an end" {
 	vm-create k -m 256M --kernel "$G/vmlinux-cloud" --initrd "$G/initrd-cloud.img" \
 		--append 'quiet panic=1'

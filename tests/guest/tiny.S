@@ -79,7 +79,7 @@ off_q35:
 key:
 	mov	$COM1, %dx
 	in	%dx, %al
-	out	%al, %dx
+	call	put
 	cmp	$'q', %al
 	je	off
 	cmp	$'r', %al
@@ -150,9 +150,8 @@ deaf:
 	call	button
 	jmp	loop
 count:
-	mov	$COM1, %dx
 	mov	$'.', %al
-	out	%al, %dx
+	call	put
 	mov	$2000, %ecx
 1:	dec	%ecx
 	jnz	1b
@@ -173,13 +172,24 @@ button:
 
 /* The string at ESI. */
 print:
-	mov	$COM1, %dx
-1:	lodsb
+	lodsb
 	test	%al, %al
-	jz	2f
+	jz	1f
+	call	put
+	jmp	print
+1:	ret
+
+/* AL, when there is room for it. */
+put:
+	mov	%al, %ah
+	mov	$COM1 + 5, %dx
+1:	in	%dx, %al
+	test	$0x20, %al
+	jz	1b
+	mov	%ah, %al
+	mov	$COM1, %dx
 	out	%al, %dx
-	jmp	1b
-2:	ret
+	ret
 
 q35:	.byte	0
 hello:	.asciz	"tiny: up\r\nlogin: "

@@ -83,8 +83,16 @@ TEST(what_cannot_be_read_and_what_cannot_be_differ)
 		{ E_CONFIG, "disk0=,ro", "disk0: an empty path" },
 		{ E_CONFIG, "disk0=a,bus=ide",
 		  "disk0: bus 'ide': only virtio" },
-		{ E_CONFIG, "disk0=a,format=qcow2",
-		  "disk0: format 'qcow2': only raw" },
+		{ E_CONFIG, "disk0=a,format=qcow3",
+		  "disk0: format 'qcow3': not raw or qcow2" },
+		{ E_CONFIG, "disk0=a,image=deb", "disk0: image=deb wants "
+		  "format=qcow2" },
+		{ E_USAGE, "disk0=a,image=../x", "disk0: '../x': not an image "
+		  "name (a-z 0-9 . _ -, beginning with a letter or digit, at "
+		  "most 63)" },
+		{ E_USAGE, "kernel=image:", "kernel: '': not an image name "
+		  "(a-z 0-9 . _ -, beginning with a letter or digit, at most "
+		  "63)" },
 		{ E_CONFIG, "disk3=a,serial=",
 		  "disk3: serial '': 1 to 20 characters" },
 		{ E_CONFIG, "disk3=a,serial=123456789012345678901",
@@ -93,9 +101,9 @@ TEST(what_cannot_be_read_and_what_cannot_be_differ)
 		{ E_CONFIG, "disk3=a,serial=\303\274",
 		  "disk3: serial '\303\274': printable ASCII only" },
 		{ E_USAGE, "disk0=a,b", "disk0: 'b': not a disk option (bus= "
-		  "format= ro serial=); a path may hold no comma" },
+		  "format= image= ro serial=); a path may hold no comma" },
 		{ E_USAGE, "disk0=a,", "disk0: '': not a disk option (bus= "
-		  "format= ro serial=); a path may hold no comma" },
+		  "format= image= ro serial=); a path may hold no comma" },
 		{ E_CONFIG, "disk16=a", "disk16: there are disk0 to disk15" },
 		{ E_CONFIG, "disk00=a", "disk00: there are disk0 to disk15" },
 		{ E_CONFIG, "disk18446744073709551616=a",
