@@ -119,11 +119,16 @@ int block_map(struct block *b, uint64_t off, uint64_t len, bool write,
 
 	if (rc < 0)
 		return rc;
-	return b->ops->map ? b->ops->map(b, off, len, write, e) : -EAGAIN;
+	*e = (struct block_extent){ .fd = -1 };
+	rc = b->ops->map ? b->ops->map(b, off, len, write, e) : -EAGAIN;
+	if (rc == 0 && !e->owner)	/* else a disk below is */
+		e->owner = b;
+	return rc;
 }
 
 void block_unmap(struct block *b, struct block_extent *e)
 {
-	if (b->ops->unmap)
-		b->ops->unmap(b, e);
+	(void)b;
+	if (e->owner->ops->unmap)
+		e->owner->ops->unmap(e->owner, e);
 }

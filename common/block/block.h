@@ -35,6 +35,7 @@ struct block_extent {
 	int fd;			/* or -1: zeros */
 	uint64_t off;
 	uint64_t token;		/* the implementation's */
+	struct block *owner;	/* the disk that said so: block.c's */
 };
 
 struct block_ops {
@@ -44,7 +45,10 @@ struct block_ops {
 	int (*writev)(struct block *b, struct iovec *iov, int n, uint64_t off,
 		      uint64_t len);
 	int (*flush)(struct block *b);
-	/* These four may be NULL: -EOPNOTSUPP, nothing, -EAGAIN. */
+	/*
+	 * These may be NULL: -EOPNOTSUPP, nothing, -EAGAIN. `map` may ask
+	 * block_map() of a disk below, and give on what that said.
+	 */
 	int (*zero)(struct block *b, uint64_t off, uint64_t len, bool unmap);
 	int (*discard)(struct block *b, uint64_t off, uint64_t len);
 	int (*resize)(struct block *b, uint64_t size);

@@ -172,6 +172,25 @@ static void qcow2_close(struct block *b)
 
 /* -- where the data lies -- */
 
+/*
+ * Where LEN bytes at OFF are to be read that this image has nothing of its
+ * own for: nowhere, or as the backing file says, which nobody writes.
+ */
+static int map_below(const struct qcow2 *q, uint64_t off, uint64_t len,
+		     enum qcow2_kind kind, struct block_extent *e)
+{
+	if (kind == QCOW2_NONE && q->backing) {
+		if (!in_range(off, len, q->backing->size))
+			return -EAGAIN;
+		return block_map(q->backing, off, len, false, e);
+	}
+	if (kind != QCOW2_NONE && kind != QCOW2_ZEROS &&
+	    kind != QCOW2_ZEROS_AT)
+		return -EAGAIN;
+	*e = (struct block_extent){ .fd = -1 };
+	return 0;
+}
+
 static int qcow2_map(struct block *b, uint64_t off, uint64_t len, bool write,
 		     struct block_extent *e)
 {
@@ -183,6 +202,10 @@ static int qcow2_map(struct block *b, uint64_t off, uint64_t len, bool write,
 		return -EAGAIN;
 	if (!(write && q->corrupt))
 		rc = qcow2_peek(q, off, len, &m);
+	if (rc == 0 && !write && m.len >= len && m.kind != QCOW2_DATA) {
+		rc = map_below(q, off, len, m.kind, e);
+		goto out;
+	}
 	/* A file may end within a cluster, unless we write to it. */
 	if (rc == 0 &&
 	    (m.kind != QCOW2_DATA || m.len < len || (write && !m.copied) ||
@@ -192,13 +215,15 @@ static int qcow2_map(struct block *b, uint64_t off, uint64_t len, bool write,
 		*e = (struct block_extent){
 			.fd = q->fd, .off = m.host, .token = qcow2_pin(q),
 		};
+out:
 	pthread_mutex_unlock(&q->lock);
 	return rc;
 }
 
 static void qcow2_unmap(struct block *b, struct block_extent *e)
 {
-	qcow2_unpin(qcow2_of(b), e->token);
+	if (e->fd >= 0)
+		qcow2_unpin(qcow2_of(b), e->token);
 }
 
 static int qcow2_fd(const struct block *b)

@@ -368,9 +368,11 @@ int qcow2_peek(struct qcow2 *q, uint64_t off, uint64_t len,
 	struct qcow2_table *t = entry & QCOW2_OFFSET ?
 		cache_find(q, &q->l2, entry & QCOW2_OFFSET) : NULL;
 
-	if (!t)
-		return -EAGAIN;
-	return run_of(q, t, off, within_table(q, off, len), m);
+	len = within_table(q, off, len);
+	if (t)
+		return run_of(q, t, off, len, m);
+	*m = (struct qcow2_map){ .kind = QCOW2_NONE, .len = len };
+	return entry ? -EAGAIN : 0;
 }
 
 /* -- L1 and L2 -- */

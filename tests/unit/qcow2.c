@@ -252,7 +252,9 @@ TEST(only_what_needs_nothing_else_is_mapped)
 	char data[512];
 
 	OK(b);
-	EQ(block_map(b, 0, 512, false, &e), -EAGAIN);
+	EQ(block_map(b, 0, 512, false, &e), 0);
+	EQ(e.fd, -1);	/* zeros, that lie nowhere */
+	block_unmap(b, &e);
 	EQ(block_map(b, 0, 512, true, &e), -EAGAIN);
 	EQ(put_byte(b, 1, 0, 2 * CLUSTER), 0);
 	EQ(block_map(b, 512, 2 * CLUSTER - 512, true, &e), 0);
@@ -264,10 +266,39 @@ TEST(only_what_needs_nothing_else_is_mapped)
 	OK(all_are(b, 1, 0, 512) && all_are(b, 2, 512, 512));
 	EQ(block_map(b, CLUSTER, 2 * CLUSTER, false, &e), -EAGAIN);
 	EQ(block_zero(b, 0, CLUSTER, false), 0);
-	EQ(block_map(b, 0, 512, false, &e), -EAGAIN);
+	EQ(block_map(b, 0, 512, false, &e), 0);
+	EQ(e.fd, -1);
+	block_unmap(b, &e);
+	EQ(block_map(b, 0, 512, true, &e), -EAGAIN);
 	EQ(block_map(b, CLUSTER, 512, false, &e), 0);
+	OK(e.fd >= 0 && e.owner == b);
 	block_unmap(b, &e);
 	block_close(b);
+}
+
+TEST(what_a_backing_file_has_is_mapped_there)
+{
+	struct block *top = chain(2 * CLUSTER, 4 * CLUSTER);
+	struct block_extent e;
+	char data[512];
+
+	OK(top);
+	OK(all_are(top, 5, 0, 512));	/* the table below is in memory now */
+	EQ(block_map(top, CLUSTER, 512, false, &e), 0);
+	OK(e.fd >= 0 && e.owner != top);
+	EQ(pread_all(e.fd, data, 512, e.off), 0);
+	EQ(data[0], 5);
+	block_unmap(top, &e);
+	EQ(block_map(top, CLUSTER, 512, true, &e), -EAGAIN);
+	/* across, and behind, the end of a shorter one */
+	EQ(block_map(top, 2 * CLUSTER - 512, 1024, false, &e), -EAGAIN);
+	EQ(block_map(top, 3 * CLUSTER, 512, false, &e), -EAGAIN);
+	/* of its own from here on */
+	EQ(put_byte(top, 9, CLUSTER, CLUSTER), 0);
+	EQ(block_map(top, CLUSTER, 512, false, &e), 0);
+	OK(e.owner == top);
+	block_unmap(top, &e);
+	block_close(top);
 }
 
 TEST(a_cluster_that_is_mapped_is_not_used_again)
@@ -493,6 +524,7 @@ int main(void)
 		T(a_disk_that_grows_shows_zeros_there),
 		T(the_backing_file_is_who_the_caller_says_and_must_be_there),
 		T(only_what_needs_nothing_else_is_mapped),
+		T(what_a_backing_file_has_is_mapped_there),
 		T(a_cluster_that_is_mapped_is_not_used_again),
 		T(a_freed_cluster_waits_for_a_flush),
 		T(lazy_refcounts_are_counted_anew_after_a_crash),
