@@ -16,13 +16,15 @@
  * that what cannot be booted has the same words and codes on each engine.
  *
  * A guest's own end (reset, power-off) leaves QEMU standing, so that the event
- * says which it was; then it is killed. That loses nothing: a write the guest
- * was told of is in the host's page cache.
+ * says which it was; then it is killed. Of a raw disk that loses nothing: a
+ * write the guest was told of is in the host's page cache. Where a disk is
+ * qcow2, QEMU has tables in its own memory, and is asked to quit first.
  */
 #include "engine/engine.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -40,6 +42,7 @@
 #define START_NS (30000 * MS)	/* what QEMU's start may take */
 #define CALL_NS (4000 * MS)	/* an answer; a command waits five seconds */
 #define GLANCE_NS (200 * MS)	/* an answer that can be done without */
+#define QUIT_NS (5000 * MS)	/* what writing tables may take */
 
 enum { TRIED_MAJOR = 7, OLDEST_MAJOR = 6 };
 enum {
@@ -287,6 +290,24 @@ static void close_links(struct qemu *q)
 	}
 }
 
+static bool has_tables(const struct vmconf *vc)
+{
+	for (int i = 0; i < VMCONF_DISKS; i++)
+		if (vc->disk[i].path && vc->disk[i].format != FORMAT_RAW)
+			return true;
+	return false;
+}
+
+/* Lets QEMU write what it has of disks, if it still listens. */
+static void quit(struct qemu *q)
+{
+	struct pollfd p = { .fd = q->proc.pidfd, .events = POLLIN };
+
+	if (q->proc.pid > 0 && has_tables(q->guest->conf) &&
+	    qmp_call(&q->qmp, "quit", NULL, NULL, GLANCE_NS) == 0)
+		poll(&p, 1, QUIT_NS / MS);
+}
+
 static void qemu_leave(struct guest *g)
 {
 	struct qemu *q = qemu(g);
@@ -296,6 +317,7 @@ static void qemu_leave(struct guest *g)
 	q->over = true;
 	watch_remove(&q->end_watch);
 	watch_remove(&q->qmp_watch);
+	quit(q);
 	qemu_proc_end(&q->proc);
 	close_links(q);
 	if (q->says_watch.added)

@@ -109,6 +109,14 @@ teardown() { vm-rm --force k >/dev/null 2>&1 || :; }
 	tell k 'sha256sum /dev/vda'
 	yes guest | head -c 3072000 | dd of=base.img bs=1000k seek=7 conv=notrunc status=none
 	see k "$(sha256sum <base.img | cut -d ' ' -f 1)" 60
+	# a reset takes nothing from a disk, synced or not
+	tell k 'yes unsynced | dd of=/dev/vda bs=4k count=256 seek=4000 iflag=fullblock oflag=direct && echo "on disk $((40 + 2))"'
+	see k 'on disk 42' 60
+	yes unsynced | head -c 1M | dd of=base.img bs=4k seek=4000 conv=notrunc status=none
+	run -0 vm-reset --hard k
+	see k 'guest# ' 180
+	tell k 'sha256sum /dev/vda'
+	see k "$(sha256sum <base.img | cut -d ' ' -f 1)" 60
 	run -0 vm-stop -t 60 k
 	layer=$VM_STATE/vms/k/disk/disk0.qcow2
 	run -0 qemu-img check "$layer"
