@@ -5,16 +5,7 @@
 #include <limits.h>
 #include <string.h>
 
-/* Takes the first DONE bytes, and empty entries behind them, off the vector. */
-static void advance(struct vec *v, uint64_t done)
-{
-	for (; v->n && v->iov->iov_len <= done; v->iov++, v->n--)
-		done -= v->iov->iov_len;
-	if (!done)
-		return;
-	v->iov->iov_base = (char *)v->iov->iov_base + done;
-	v->iov->iov_len -= done;
-}
+#include "block/iov.h"
 
 int vec_take(struct vec *v, uint64_t len, struct iovec *part)
 {
@@ -26,7 +17,7 @@ int vec_take(struct vec *v, uint64_t len, struct iovec *part)
 		part[n].iov_len = min_u64(left, v->iov[n].iov_len);
 		left -= part[n].iov_len;
 	}
-	advance(v, len - left);
+	iov_advance(&v->iov, &v->n, len - left);
 	return n;
 }
 
@@ -50,7 +41,7 @@ int vec_read(int fd, struct iovec *iov, int n, uint64_t off)
 	ssize_t done = 0;
 
 	for (;;) {
-		advance(&v, done);
+		iov_advance(&v.iov, &v.n, done);
 		if (!v.n)
 			return 0;
 		done = preadv(fd, v.iov, v.n < IOV_MAX ? v.n : IOV_MAX, off);
@@ -72,7 +63,7 @@ int vec_write(int fd, struct iovec *iov, int n, uint64_t off)
 	ssize_t done = 0;
 
 	for (;;) {
-		advance(&v, done);
+		iov_advance(&v.iov, &v.n, done);
 		if (!v.n)
 			return 0;
 		done = pwritev(fd, v.iov, v.n < IOV_MAX ? v.n : IOV_MAX, off);
