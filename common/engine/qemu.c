@@ -440,6 +440,20 @@ static int go(struct qemu *q)
 	return rc;
 }
 
+/*
+ * The first time QEMU was told is enough: a guest that does nothing but ask
+ * ports can hold up its answers from the first instruction on.
+ */
+static int first_go(struct qemu *q)
+{
+	int rc = go(q);
+
+	if (rc != -E_TIMEOUT)
+		return rc;
+	q->paused = false;
+	return 0;
+}
+
 static int qemu_enter(struct guest *g, bool paused)
 {
 	struct qemu *q = qemu(g);
@@ -460,7 +474,7 @@ static int qemu_enter(struct guest *g, bool paused)
 	if (rc == 0) {
 		g->console->chr.front = &q->link[g->conf->console ==
 			CONSOLE_VIRTIO ? QEMU_HVC : QEMU_COM].front;
-		rc = paused ? 0 : go(q);
+		rc = paused ? 0 : first_go(q);
 	}
 	if (rc < 0)
 		qemu_leave(g);

@@ -44,6 +44,10 @@ _start:
 	mov	$hello, %esi
 	call	print
 loop:
+	mov	$50, %ecx		/* QEMU does little else while it is asked */
+1:	pause
+	dec	%ecx
+	jnz	1b
 	mov	$COM1 + 5, %dx
 	in	%dx, %al
 	test	$1, %al
