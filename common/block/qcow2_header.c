@@ -251,6 +251,7 @@ int qcow2_info(int fd, struct qcow2_info *info)
 	struct qcow2_header h;
 	int rc = qcow2_header_read(fd, &h);
 
+	*info = (struct qcow2_info){ 0 };
 	if (rc < 0)
 		return rc;
 	*info = (struct qcow2_info){

@@ -243,6 +243,17 @@ TEST(the_backing_file_is_who_the_caller_says_and_must_be_there)
 	block_close(b);
 }
 
+TEST(what_is_no_image_has_no_info_to_free)
+{
+	autoclose int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct qcow2_info info;
+
+	memset(&info, 0xff, sizeof(info));
+	OK(qcow2_info(fd, &info) < 0);
+	OK(!info.backing && !info.backing_format && !info.size);
+	qcow2_info_release(&info);
+}
+
 /* -- extents -- */
 
 TEST(only_what_needs_nothing_else_is_mapped)
@@ -523,6 +534,7 @@ int main(void)
 		T(what_was_wiped_never_shows_what_lies_below),
 		T(a_disk_that_grows_shows_zeros_there),
 		T(the_backing_file_is_who_the_caller_says_and_must_be_there),
+		T(what_is_no_image_has_no_info_to_free),
 		T(only_what_needs_nothing_else_is_mapped),
 		T(what_a_backing_file_has_is_mapped_there),
 		T(a_cluster_that_is_mapped_is_not_used_again),
