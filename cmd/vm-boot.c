@@ -60,11 +60,10 @@ static int read_config(const struct vm *vm, struct vmconf *vc)
 static int read_engine(const char *where, const char *word,
 		       enum engine_kind *kind)
 {
-	for (*kind = 0; engine_kinds[*kind]; ++*kind)
-		if (!strcmp(word, engine_kinds[*kind]))
-			return 0;
-	*kind = ENGINE_AUTO;
-	return fail(E_USAGE, "%s '%s': not an engine (auto, kvm, qemu, "
+	int i = find_word(engine_kinds, word);
+
+	*kind = i < 0 ? ENGINE_AUTO : (enum engine_kind)i;
+	return i >= 0 ? 0 : fail(E_USAGE, "%s '%s': not an engine (auto, kvm, qemu, "
 		    "kvm-any)", where, word);
 }
 

@@ -182,10 +182,10 @@ static int make_image(const struct store *st, const char *name,
 
 static int read_kind(enum import_kind *kind)
 {
-	for (*kind = IMPORT_ANY; import_kinds[*kind]; ++*kind)
-		if (!args.format || !strcmp(args.format, import_kinds[*kind]))
-			return 0;
-	return fail(E_USAGE, "--format '%s': not raw, qcow2 or tree",
+	int i = args.format ? find_word(import_kinds, args.format) : IMPORT_ANY;
+
+	*kind = i < 0 ? IMPORT_ANY : (enum import_kind)i;
+	return i >= 0 ? 0 : fail(E_USAGE, "--format '%s': not raw, qcow2 or tree",
 		    args.format);
 }
 

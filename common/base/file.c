@@ -16,19 +16,31 @@ enum {
 	REPLACERS_MAX = 64,	/* of one file at the same time */
 };
 
-int read_all(int fd, void *buf, size_t len)
+ssize_t read_up_to(int fd, void *buf, size_t len)
 {
-	for (char *p = buf; len;) {
-		ssize_t n = read(fd, p, len);
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = read(fd, (char *)buf + done, len - done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
-			return n ? -errno : -ENODATA;
-		p += n;
-		len -= n;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += n;
 	}
-	return 0;
+	return done;
+}
+
+int read_all(int fd, void *buf, size_t len)
+{
+	ssize_t n = read_up_to(fd, buf, len);
+
+	if (n < 0)
+		return n;
+	return (size_t)n < len ? -ENODATA : 0;
 }
 
 int write_all(int fd, const void *buf, size_t len)

@@ -18,6 +18,8 @@
  * set: the caller knows the name.
  */
 int read_all(int fd, void *buf, size_t len);
+/* LEN bytes, or as many as there are before the end: how many, or -errno. */
+ssize_t read_up_to(int fd, void *buf, size_t len);
 int write_all(int fd, const void *buf, size_t len);
 int pread_all(int fd, void *buf, size_t len, off_t off);
 int pwrite_all(int fd, const void *buf, size_t len, off_t off);

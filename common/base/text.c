@@ -168,6 +168,14 @@ int name_check(const char *kind, const char *s)
 		    strchr("aeiou", kind[0]) ? "an" : "a", kind, NAME_MAX_LEN);
 }
 
+int find_word(const char *const *words, const char *word)
+{
+	for (int i = 0; words[i]; i++)
+		if (!strcmp(words[i], word))
+			return i;
+	return -1;
+}
+
 char *cut(char **s, char sep)
 {
 	char *part = *s, *end = strchr(part, sep);

@@ -36,6 +36,9 @@ bool name_ok(const char *s);
 /* 0, or -E_USAGE: "'a/b': not a VM name (a-z 0-9 . _ -, at most 63)". */
 int name_check(const char *kind, const char *s);
 
+/* Which of WORDS, which end with NULL, is WORD; -1: none. */
+int find_word(const char *const *words, const char *word);
+
 /* Cuts *S at the first SEP; returns the part before, *S goes behind or NULL. */
 char *cut(char **s, char sep);
 

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef uint64_t gpa_t;		/* guest-physical address */
@@ -49,6 +50,14 @@ static inline be64 to_be64(uint64_t v) { return (be64){ htobe64(v) }; }
 static inline bool in_range(uint64_t off, uint64_t len, uint64_t size)
 {
 	return len <= size && off <= size - len;
+}
+
+/* Whether all LEN bytes are zero. */
+static inline bool is_zero(const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
 }
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

@@ -46,10 +46,17 @@ struct qcow2_info {
 
 /*
  * Reads the header of the image open as FD. 0; -E_CONFIG with a sentence: not
- * qcow2, or one we do not read; -E_VERIFY: damaged. qcow2_info_release() frees.
+ * qcow2, or one we do not read; -E_VERIFY: damaged. qcow2_info_release()
+ * frees, and is harmless after a failure.
  */
 int qcow2_info(int fd, struct qcow2_info *info);
 void qcow2_info_release(struct qcow2_info *info);
+
+/*
+ * 0 if it names no backing file, which could be any file of the host; else
+ * -E_CONFIG with a sentence that says what to do.
+ */
+int qcow2_alone(const struct qcow2_info *info);
 
 /*
  * Opens PATH, locked as raw_open() does (readonly: for many readers). BACKING,

@@ -343,3 +343,11 @@ int qcow2_snapshots_read(int fd, const struct qcow2_header *h,
 	*bytes = pos - h->snapshots_off;
 	return 0;
 }
+
+int qcow2_alone(const struct qcow2_info *info)
+{
+	if (!info->backing)
+		return 0;
+	return fail(E_CONFIG, "rests on another image, '%s' (qemu-img convert "
+		    "makes one that stands alone)", info->backing);
+}

@@ -19,8 +19,8 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "block/iov.h"
 #include "block/lock.h"
+#include "block/vec.h"
 
 enum { SECTOR = 512, BLOCK_MAX = 4096 };
 
@@ -36,39 +36,28 @@ static struct raw *raw_of(struct block *b)
 	return container_of(b, struct raw, block);
 }
 
-typedef ssize_t transfer_fn(int, const struct iovec *, int, off_t);
-
-static int transfer(struct block *b, transfer_fn *move, struct iovec *iov,
-		    int n, uint64_t off, uint64_t len)
+static int transfer(struct block *b, vec_move_fn *move, struct iovec *iov,
+		    int n, uint64_t off)
 {
-	ssize_t done = 0;
+	struct vec v = { iov, n };
+	int rc = vec_move(move, raw_of(b)->fd, &v, off);
 
-	for (;;) {
-		iov_advance(&iov, &n, done);
-		if (!len)
-			return 0;
-		done = move(raw_of(b)->fd, iov, n < IOV_MAX ? n : IOV_MAX, off);
-		if (done < 0 && errno != EINTR)
-			return -errno;
-		if (!done)	/* someone cut the file short */
-			return -EIO;
-		if (done < 0)
-			done = 0;
-		off += done;
-		len -= done;
-	}
+	/* someone cut the file short */
+	return rc == -ENODATA ? -EIO : rc;
 }
 
 static int raw_readv(struct block *b, struct iovec *iov, int n, uint64_t off,
 		     uint64_t len)
 {
-	return transfer(b, preadv, iov, n, off, len);
+	(void)len;
+	return transfer(b, preadv, iov, n, off);
 }
 
 static int raw_writev(struct block *b, struct iovec *iov, int n, uint64_t off,
 		      uint64_t len)
 {
-	return transfer(b, pwritev, iov, n, off, len);
+	(void)len;
+	return transfer(b, pwritev, iov, n, off);
 }
 
 static int raw_flush(struct block *b)

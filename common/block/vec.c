@@ -35,44 +35,40 @@ void vec_fill(const struct iovec *iov, int n, const void *from)
 		memcpy(iov[i].iov_base, p, iov[i].iov_len);
 }
 
-int vec_read(int fd, struct iovec *iov, int n, uint64_t off)
+int vec_move(vec_move_fn *move, int fd, struct vec *v, uint64_t off)
 {
-	struct vec v = { iov, n };
 	ssize_t done = 0;
 
 	for (;;) {
-		iov_advance(&v.iov, &v.n, done);
-		if (!v.n)
+		iov_advance(&v->iov, &v->n, done);
+		if (!v->n)
 			return 0;
-		done = preadv(fd, v.iov, v.n < IOV_MAX ? v.n : IOV_MAX, off);
+		done = move(fd, v->iov, v->n < IOV_MAX ? v->n : IOV_MAX, off);
 		if (done < 0 && errno != EINTR)
 			return -errno;
-		if (!done) {
-			vec_zero(v.iov, v.n);
-			return 0;
-		}
+		if (!done)
+			return -ENODATA;
 		if (done < 0)
 			done = 0;
 		off += done;
 	}
 }
 
+int vec_read(int fd, struct iovec *iov, int n, uint64_t off)
+{
+	struct vec v = { iov, n };
+	int rc = vec_move(preadv, fd, &v, off);
+
+	if (rc != -ENODATA)
+		return rc;
+	vec_zero(v.iov, v.n);
+	return 0;
+}
+
 int vec_write(int fd, struct iovec *iov, int n, uint64_t off)
 {
 	struct vec v = { iov, n };
-	ssize_t done = 0;
+	int rc = vec_move(pwritev, fd, &v, off);
 
-	for (;;) {
-		iov_advance(&v.iov, &v.n, done);
-		if (!v.n)
-			return 0;
-		done = pwritev(fd, v.iov, v.n < IOV_MAX ? v.n : IOV_MAX, off);
-		if (done < 0 && errno != EINTR)
-			return -errno;
-		if (!done)
-			return -EIO;
-		if (done < 0)
-			done = 0;
-		off += done;
-	}
+	return rc == -ENODATA ? -EIO : rc;
 }

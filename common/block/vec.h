@@ -27,6 +27,14 @@ void vec_zero(const struct iovec *iov, int n);
 void vec_fill(const struct iovec *iov, int n, const void *from);
 
 /*
+ * Moves all bytes of V by MOVE, preadv() or pwritev(), from or to OFF of the
+ * file, going on after short counts and EINTR. 0; -errno; -ENODATA when no
+ * more can be moved: V is then what is left.
+ */
+typedef ssize_t vec_move_fn(int fd, const struct iovec *iov, int n, off_t off);
+int vec_move(vec_move_fn *move, int fd, struct vec *v, uint64_t off);
+
+/*
  * All bytes of IOV, which is changed, from or to OFF of the file. Behind the
  * end of the file there are zeros. 0 or -errno.
  */

@@ -61,10 +61,8 @@ static int check_qcow2(int fd, const struct disk_conf *d)
 
 	if (rc < 0)
 		return rc;
-	if (info.backing && !d->image[0])
-		rc = fail(E_CONFIG, "rests on another image, '%s' "
-			  "(qemu-img convert makes one that stands alone)",
-			  info.backing);
+	if (!d->image[0])
+		rc = qcow2_alone(&info);
 	qcow2_info_release(&info);
 	return rc;
 }

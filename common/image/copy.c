@@ -11,29 +11,20 @@
 
 enum { CHUNK = 1 << 20, PAGE = 4096, SECTOR = 512 };
 
-static bool is_zero(const uint8_t *data, size_t len)
-{
-	return !len || (!data[0] && !memcmp(data, data + 1, len - 1));
-}
-
 /* Writes LEN bytes at OFF of the file TO, but for whole pages of zeros. */
 static int write_sparse(int to, const uint8_t *data, size_t len, uint64_t off)
 {
 	while (len) {
 		size_t n = min_u64(len, PAGE), run = 0;
+		int rc;
 
 		while (run < len && !is_zero(data + run, n)) {
 			run += n;
 			n = min_u64(len - run, PAGE);
 		}
-		for (size_t done = 0; done < run; ) {
-			ssize_t w = pwrite(to, data + done, run - done,
-					   off + done);
-
-			if (w < 0 && errno != EINTR)
-				return -errno;
-			done += w > 0 ? w : 0;
-		}
+		rc = pwrite_all(to, data, run, off);
+		if (rc < 0)
+			return rc;
 		if (run < len)	/* a page of zeros */
 			run += n;
 		data += run;
@@ -129,25 +120,6 @@ int copy_to_disk(struct block *from, struct block *to)
 	return pump(from, &s);
 }
 
-/* Fills DATA as far as FROM goes: bytes, or -errno. */
-static ssize_t fill(int from, uint8_t *data, size_t size)
-{
-	size_t len = 0;
-
-	while (len < size) {
-		ssize_t n = read(from, data + len, size - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		len += n;
-	}
-	return len;
-}
-
 int copy_from_stream(int from, const void *head, size_t len, int to,
 		     uint64_t max)
 {
@@ -166,7 +138,7 @@ int copy_from_stream(int from, const void *head, size_t len, int to,
 		if (rc < 0)
 			return fail(-rc, "writing: %s", strerror(-rc));
 		off += n;
-		n = fill(from, data, CHUNK);
+		n = read_up_to(from, data, CHUNK);
 	}
 	if (n < 0)
 		return fail(-n, "reading: %s", strerror(-n));

@@ -92,11 +92,6 @@ static int write_run(struct ext4 *x, uint32_t logical, const uint8_t *data,
 	return 0;
 }
 
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	return !*p && !memcmp(p, p + 1, n - 1);
-}
-
 /* Writes what is in the buffer but holes; the buffer stays where it is. */
 static int flush(struct ext4 *x)
 {

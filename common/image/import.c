@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "block/qcow2.h"
 #include "image/copy.h"
 #include "image/rootfs.h"
@@ -82,18 +83,6 @@ static int import_raw(int fd, struct image_meta *m)
 	return 0;
 }
 
-/* What names other files could name anything of the host's. */
-static int check_alone(const struct qcow2_info *info)
-{
-	if (info->backing)
-		return fail(E_CONFIG, "rests on another image, '%s' "
-			    "(qemu-img convert makes one that stands alone)",
-			    info->backing);
-	if (info->corrupt)
-		return fail(E_VERIFY, "is marked as corrupt");
-	return 0;
-}
-
 static int import_qcow2(int fd, struct image_meta *m)
 {
 	struct qcow2_check check;
@@ -102,7 +91,9 @@ static int import_qcow2(int fd, struct image_meta *m)
 
 	if (rc < 0)
 		return rc;
-	rc = check_alone(&info);
+	rc = qcow2_alone(&info);
+	if (rc == 0 && info.corrupt)
+		rc = fail(E_VERIFY, "is marked as corrupt");
 	if (rc == 0)
 		rc = qcow2_check(fd, info.dirty, &check);
 	if (rc == 0 && check.errors)
@@ -112,21 +103,6 @@ static int import_qcow2(int fd, struct image_meta *m)
 	m->size = info.size;
 	qcow2_info_release(&info);
 	return rc;
-}
-
-/* Reads as much of what comes as is needed to tell what it is. */
-static ssize_t read_head(int from, uint8_t *head)
-{
-	size_t len = 0;
-	ssize_t n = 1;
-
-	while (len < HEAD && n) {
-		n = read(from, head + len, HEAD - len);
-		if (n < 0 && errno != EINTR)
-			return fail_sys("read");
-		len += n > 0 ? n : 0;
-	}
-	return len;
 }
 
 /* A disk that can be sought in: locked meanwhile, and its holes are known. */
@@ -219,9 +195,10 @@ int import_disk(int dir, const struct import_conf *c, struct image_meta *m)
 
 	if (!head)
 		return fail(ENOMEM, "out of memory");
-	rc = len = read_head(c->from, head);
-	if (rc >= 0)
-		rc = disk = new_file(dir, "disk");
+	len = read_up_to(c->from, head, HEAD);
+	if (len < 0)
+		return fail(-len, "read: %s", strerror(-len));
+	rc = disk = new_file(dir, "disk");
 	if (rc < 0)
 		return rc;
 	if (kind == IMPORT_ANY)

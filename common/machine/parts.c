@@ -83,13 +83,10 @@ static int check_header(const struct block *b, const char *path, bool backed)
 	struct qcow2_info info;
 	int rc = qcow2_info(block_fd(b), &info);
 
-	if (rc < 0)
-		return fail_in(rc, "%s", path);
-	if (info.backing && !backed)
-		rc = fail(E_CONFIG, "%s: rests on another image, '%s'", path,
-			  info.backing);
+	if (rc == 0 && !backed)
+		rc = qcow2_alone(&info);
 	qcow2_info_release(&info);
-	return rc;
+	return rc < 0 ? fail_in(rc, "%s", path) : 0;
 }
 
 /* FILES: whatever the format, only the file itself, with what lies below it. */

@@ -77,12 +77,11 @@ static int set_text(char **field, const char *value)
 
 static int read_format(enum disk_format *format, const char *value)
 {
-	for (*format = 0; disk_formats[*format]; ++*format)
-		if (value && !strcmp(value, disk_formats[*format]))
-			return 0;
-	*format = FORMAT_RAW;
-	return fail(E_CONFIG, "format '%s': not raw or qcow2",
-		    value ? value : "");
+	int i = find_word(disk_formats, value ? value : "");
+
+	*format = i < 0 ? FORMAT_RAW : (enum disk_format)i;
+	return i >= 0 ? 0 : fail(E_CONFIG, "format '%s': not raw or qcow2",
+				 value ? value : "");
 }
 
 static int read_meta(struct image_meta *m, const struct config *c)
