@@ -11,24 +11,11 @@
 
 static const uint64_t SECOND = 1000000000;
 
-/*
- * A bucket's content as a time: when it will be full, if nothing more is
- * taken. Past: it is full.
- */
-struct bucket {
-	uint64_t per_second;
-	uint64_t fill_ns;		/* from empty to full */
-	uint64_t full_ns;
-};
-
-enum { REQUESTS, BYTES, BUCKETS };
-
 struct throttle {
 	struct filter filter;
-	pthread_mutex_t lock;
+	struct limit limit;
+	pthread_mutex_t lock;		/* of `changed` */
 	pthread_cond_t changed;		/* by throttle_set() */
-	unsigned generation;		/* counts those */
-	struct bucket bucket[BUCKETS];
 };
 
 static struct throttle *throttle_of(struct block *b)
@@ -36,34 +23,18 @@ static struct throttle *throttle_of(struct block *b)
 	return container_of(filter_of(b), struct throttle, filter);
 }
 
-/* The time in which B gains N tokens; far in the future at most. */
-static uint64_t gain_ns(const struct bucket *b, uint64_t n)
-{
-	unsigned __int128 ns = (unsigned __int128)n * SECOND / b->per_second;
-
-	return ns < INT64_MAX / 2 ? ns : INT64_MAX / 2;
-}
-
-/* Takes N tokens; when they will be there, on the clock of NOW. */
-static uint64_t take(struct bucket *b, uint64_t n, uint64_t now)
-{
-	if (!b->per_second)
-		return now;
-	b->full_ns = max_u64(b->full_ns, now) + gain_ns(b, n);
-	b->full_ns = min_u64(b->full_ns, INT64_MAX);
-	return b->full_ns - min_u64(b->full_ns, b->fill_ns);
-}
-
-/* Until WHEN, or throttle_set(). */
-static void wait_until(struct throttle *t, uint64_t when)
+/* Until WHEN; false: the rates became others than GENERATION before that. */
+static bool wait_until(struct throttle *t, uint64_t when, unsigned generation)
 {
 	struct timespec at = { when / SECOND, when % SECOND };
-	unsigned generation = t->generation;
+	int rc = 0;
 
-	while (t->generation == generation)
-		if (pthread_cond_clockwait(&t->changed, &t->lock,
-					   CLOCK_MONOTONIC, &at))
-			break;
+	pthread_mutex_lock(&t->lock);
+	while (!rc && !limit_changed(&t->limit, generation))
+		rc = pthread_cond_clockwait(&t->changed, &t->lock,
+					    CLOCK_MONOTONIC, &at);
+	pthread_mutex_unlock(&t->lock);
+	return rc;
 }
 
 static void pay(struct block *b, uint64_t bytes)
@@ -72,16 +43,10 @@ static void pay(struct block *b, uint64_t bytes)
 	uint64_t now, when;
 	unsigned generation;
 
-	pthread_mutex_lock(&t->lock);
 	do {
-		generation = t->generation;
 		now = now_ns();
-		when = max_u64(take(&t->bucket[REQUESTS], 1, now),
-			       take(&t->bucket[BYTES], bytes, now));
-		if (when > now)
-			wait_until(t, when);
-	} while (t->generation != generation);
-	pthread_mutex_unlock(&t->lock);
+		when = limit_take(&t->limit, bytes, now, &generation);
+	} while (when > now && !wait_until(t, when, generation));
 }
 
 static int throttle_readv(struct block *b, struct iovec *iov, int n,
@@ -116,6 +81,7 @@ static void throttle_close(struct block *b)
 	struct throttle *t = throttle_of(b);
 
 	filter_release(&t->filter);
+	limit_release(&t->limit);
 	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
@@ -134,35 +100,18 @@ static const struct block_ops throttle_ops = {
 	.close = throttle_close,
 };
 
-static struct bucket bucket_of(const struct throttle_rate *r)
-{
-	struct bucket b = { .per_second = r->per_second };
-	uint64_t burst = r->burst ? r->burst : r->per_second / 10;
-
-	if (b.per_second)
-		b.fill_ns = gain_ns(&b, max_u64(burst, 1));
-	return b;
-}
-
-static void fill(struct throttle *t, const struct throttle_limits *l)
-{
-	t->bucket[REQUESTS] = bucket_of(&l->requests);
-	t->bucket[BYTES] = bucket_of(&l->bytes);
-}
-
-void throttle_set(struct block *b, const struct throttle_limits *limits)
+void throttle_set(struct block *b, const struct limit_rates *rates)
 {
 	struct throttle *t = throttle_of(b);
 
 	pthread_mutex_lock(&t->lock);
-	fill(t, limits);
-	t->generation++;
+	limit_set(&t->limit, rates);
 	pthread_cond_broadcast(&t->changed);
 	pthread_mutex_unlock(&t->lock);
 }
 
 int throttle_open(struct block **out, struct block *below,
-		  const struct throttle_limits *limits)
+		  const struct limit_rates *rates)
 {
 	struct throttle *t = calloc(1, sizeof(*t));
 
@@ -171,7 +120,7 @@ int throttle_open(struct block **out, struct block *below,
 	filter_init(&t->filter, &throttle_ops, below);
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->changed, NULL);
-	fill(t, limits);
+	limit_init(&t->limit, rates);
 	*out = &t->filter.block;
 	return 0;
 }

@@ -27,10 +27,10 @@ static struct block *disk(void)
 	return b;
 }
 
-static struct block *throttled(struct throttle_rate requests,
-			       struct throttle_rate bytes)
+static struct block *throttled(struct limit_rate requests,
+			       struct limit_rate bytes)
 {
-	struct throttle_limits l = { requests, bytes };
+	struct limit_rates l = { requests, bytes };
 	struct block *b = disk();
 
 	return b && throttle_open(&b, b, &l) == 0 ? b : NULL;
@@ -54,8 +54,8 @@ static int read_at(struct block *b, uint64_t off, size_t len)
 
 TEST(without_limits_everything_goes_through)
 {
-	struct block *b = throttled((struct throttle_rate){ 0 },
-				    (struct throttle_rate){ 0 });
+	struct block *b = throttled((struct limit_rate){ 0 },
+				    (struct limit_rate){ 0 });
 	struct block_extent e;
 	uint64_t n;
 
@@ -80,8 +80,8 @@ TEST(without_limits_everything_goes_through)
 
 TEST(requests_are_no_faster_than_the_limit)
 {
-	struct block *b = throttled((struct throttle_rate){ 1000, 10 },
-				    (struct throttle_rate){ 0 });
+	struct block *b = throttled((struct limit_rate){ 1000, 10 },
+				    (struct limit_rate){ 0 });
 	uint64_t begin = now_ns();
 
 	OK(b);
@@ -93,8 +93,8 @@ TEST(requests_are_no_faster_than_the_limit)
 
 TEST(bytes_are_no_faster_than_the_limit)
 {
-	struct block *b = throttled((struct throttle_rate){ 0 },
-				    (struct throttle_rate){ MIB, 4096 });
+	struct block *b = throttled((struct limit_rate){ 0 },
+				    (struct limit_rate){ MIB, 4096 });
 	uint64_t begin = now_ns();
 
 	OK(b);
@@ -107,8 +107,8 @@ TEST(bytes_are_no_faster_than_the_limit)
 TEST(a_burst_goes_at_once)
 {
 	/* After it, the next would come in eight minutes. */
-	struct block *b = throttled((struct throttle_rate){ 0 },
-				    (struct throttle_rate){ 1, 4096 });
+	struct block *b = throttled((struct limit_rate){ 0 },
+				    (struct limit_rate){ 1, 4096 });
 
 	OK(b);
 	for (int i = 0; i < 8; i++)
@@ -127,8 +127,8 @@ static void *write_some(void *b)
 
 TEST(threads_share_one_limit)
 {
-	struct block *b = throttled((struct throttle_rate){ 1000, 1 },
-				    (struct throttle_rate){ 0 });
+	struct block *b = throttled((struct limit_rate){ 1000, 1 },
+				    (struct limit_rate){ 0 });
 	uint64_t begin = now_ns();
 	pthread_t t[4];
 	void *wrong;
@@ -146,8 +146,8 @@ TEST(threads_share_one_limit)
 
 TEST(other_limits_wake_those_who_sleep)
 {
-	struct throttle_limits none = { 0 }, little = { .bytes = { 1, 512 } };
-	struct throttle_limits some = { .requests = { 1000 } };
+	struct limit_rates none = { 0 }, little = { .bytes = { 1, 512 } };
+	struct limit_rates some = { .requests = { 1000 } };
 	struct block *b = throttled(none.requests, little.bytes);
 	pthread_t t[3];
 	void *wrong;
@@ -170,7 +170,7 @@ TEST(other_limits_wake_those_who_sleep)
 
 TEST(numbers_of_any_size_are_limits)
 {
-	static const struct throttle_rate rates[] = {
+	static const struct limit_rate rates[] = {
 		{ UINT64_MAX, UINT64_MAX }, { UINT64_MAX, 1 },
 		{ 1, UINT64_MAX }, { UINT64_MAX, 0 },
 	};
