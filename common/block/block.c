@@ -14,7 +14,7 @@ static int check(const struct block *b, const struct iovec *iov, int n,
 	for (int i = 0; i < n; i++)
 		if (ckd_add(len, *len, iov[i].iov_len))
 			return -EIO;
-	if (!in_range(off, *len, b->size))
+	if (!in_range(off, *len, block_bytes(b)))
 		return -EIO;
 	if (off % b->block_size || *len % b->block_size)
 		return -EIO;
@@ -67,7 +67,7 @@ static int check_range(const struct block *b, uint64_t off, uint64_t len)
 {
 	uint32_t mask = b->block_size - 1;
 
-	if (!in_range(off, len, b->size))
+	if (!in_range(off, len, block_bytes(b)))
 		return -EIO;
 	return off & mask || len & mask ? -EIO : 0;
 }
@@ -110,6 +110,18 @@ int block_resize(struct block *b, uint64_t size)
 	if (!b->ops->resize)
 		return fail(E_CONFIG, "cannot change its size");
 	return b->ops->resize(b, size);
+}
+
+int block_set_block_size(struct block *b, uint32_t size)
+{
+	if (size & (size - 1) || size < b->block_size || size > BLOCK_SIZE_MAX)
+		return fail(E_CONFIG, "blocks of %u bytes: %u to %d, a power "
+			    "of two", size, b->block_size, BLOCK_SIZE_MAX);
+	if (b->size % size)
+		return fail(E_CONFIG, "blocks of %u bytes: its %" PRIu64
+			    " bytes are no multiple of that", size, b->size);
+	b->block_size = size;
+	return 0;
 }
 
 int block_map(struct block *b, uint64_t off, uint64_t len, bool write,

@@ -63,11 +63,23 @@ struct block_ops {
 
 struct block {
 	const struct block_ops *ops;
-	uint64_t size;		/* bytes, a multiple of block_size, not 0 */
+	uint64_t size;		/* see block_bytes() */
 	uint32_t block_size;	/* logical: 512 .. 4096, a power of two */
 	bool readonly;
 	struct block *backing;	/* shows through, closed with it; or NULL */
 };
+
+/* Its size: bytes, a multiple of block_size, not 0. It may grow at any time. */
+static inline uint64_t block_bytes(const struct block *b)
+{
+	return __atomic_load_n(&b->size, __ATOMIC_RELAXED);
+}
+
+/* For implementations of `resize`. */
+static inline void block_set_bytes(struct block *b, uint64_t size)
+{
+	__atomic_store_n(&b->size, size, __ATOMIC_RELAXED);
+}
 
 /*
  * Opens the regular file or block device PATH as a raw disk and locks it for
@@ -109,6 +121,14 @@ int block_status(struct block *b, uint64_t off, uint64_t len, uint64_t *n);
  * meanwhile but readers and writers within the smaller size. With a sentence.
  */
 int block_resize(struct block *b, uint64_t size);
+
+/*
+ * From here on B's blocks have SIZE bytes, a power of two from what they have
+ * to BLOCK_SIZE_MAX. 0, or -E_CONFIG with a sentence: that, or the disk is no
+ * multiple of it. Nobody is in B meanwhile.
+ */
+enum { BLOCK_SIZE_MAX = 4096 };
+int block_set_block_size(struct block *b, uint32_t size);
 
 /*
  * Where the data lies, if that can be said at once, without I/O and without

@@ -51,7 +51,7 @@ int filter_resize(struct block *b, uint64_t size)
 {
 	int rc = block_resize(filter_of(b)->below, size);
 
-	b->size = filter_of(b)->below->size;
+	block_set_bytes(b, filter_of(b)->below->size);
 	return rc;
 }
 

@@ -105,6 +105,6 @@ int qcow2_resize(struct block *b, uint64_t size)
 	}
 	if (rc < 0)
 		return fail(-rc, "%s", strerror(-rc));
-	b->size = size;
+	block_set_bytes(b, size);
 	return 0;
 }

@@ -127,11 +127,11 @@ int qcow2_wipe(struct qcow2 *q, uint64_t off, uint64_t len, uint64_t size,
 
 int qcow2_zero(struct block *b, uint64_t off, uint64_t len, bool unmap)
 {
-	return qcow2_wipe(qcow2_of(b), off, len, b->size,
+	return qcow2_wipe(qcow2_of(b), off, len, block_bytes(b),
 			  unmap ? QCOW2_WIPE_UNMAP : QCOW2_WIPE_KEEP);
 }
 
 int qcow2_discard(struct block *b, uint64_t off, uint64_t len)
 {
-	return qcow2_wipe(qcow2_of(b), off, len, b->size, QCOW2_WIPE_DISCARD);
+	return qcow2_wipe(qcow2_of(b), off, len, block_bytes(b), QCOW2_WIPE_DISCARD);
 }

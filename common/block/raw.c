@@ -22,7 +22,7 @@
 #include "block/lock.h"
 #include "block/vec.h"
 
-enum { SECTOR = 512, BLOCK_MAX = 4096 };
+enum { SECTOR = 512 };
 
 struct raw {
 	struct block block;
@@ -139,7 +139,7 @@ static int raw_resize(struct block *b, uint64_t size)
 		return fail_errno();
 	if (ftruncate(r->fd, size) < 0)
 		return fail_errno();
-	b->size = size;
+	block_set_bytes(b, size);
 	return 0;
 }
 
@@ -265,7 +265,7 @@ static int measure(struct block *b, int fd, const struct stat *st,
 	if (S_ISBLK(st->st_mode) && (ioctl(fd, BLKGETSIZE64, &size) < 0 ||
 				     ioctl(fd, BLKSSZGET, &block_size) < 0))
 		return fail_errno();
-	if (block_size < SECTOR || block_size > BLOCK_MAX ||
+	if (block_size < SECTOR || block_size > BLOCK_SIZE_MAX ||
 	    block_size & (block_size - 1))
 		return fail(E_CONFIG, "has blocks of %d bytes", block_size);
 	b->block_size = block_size;

@@ -27,13 +27,14 @@ static void queue_clear(struct virtq *q)
 }
 
 int virtio_init(struct virtio *v, const struct virtio_ops *ops,
-		const struct mem *mem, const char *name)
+		unsigned nqueues, const struct mem *mem, const char *name)
 {
 	int rc;
 
-	assert(ops->nqueues <= VIRTIO_QUEUES);
+	assert(nqueues && nqueues <= VIRTIO_QUEUES);
 	memset(v, 0, sizeof(*v));
 	v->ops = ops;
+	v->nqueues = nqueues;
 	v->mem = mem;
 	v->name = name;
 	v->offered = ops->features | core_features;
@@ -42,7 +43,7 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops,
 		v->queue[i] = (struct virtq){ .dev = v, .index = i, .kick = -1 };
 		queue_clear(&v->queue[i]);
 	}
-	for (unsigned i = 0; i < ops->nqueues; i++) {
+	for (unsigned i = 0; i < nqueues; i++) {
 		v->queue[i].kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (v->queue[i].kick >= 0)
 			continue;
@@ -141,7 +142,7 @@ void virtio_enable_queue(struct virtio *v, unsigned i, uint16_t size,
 	const char *wrong;
 	struct virtq *q;
 
-	if (i >= v->ops->nqueues || v->queue[i].enabled || v->started)
+	if (i >= v->nqueues || v->queue[i].enabled || v->started)
 		return;
 	wrong = geometry_wrong(v, size, desc, avail, used);
 	if (wrong) {
@@ -164,7 +165,7 @@ void virtio_reset(struct virtio *v)
 	if (v->started)
 		v->ops->stop(v);
 	v->started = false;
-	for (unsigned i = 0; i < v->ops->nqueues; i++) {
+	for (unsigned i = 0; i < v->nqueues; i++) {
 		queue_clear(&v->queue[i]);
 		(void)!read(v->queue[i].kick, &kicks, sizeof(kicks));
 	}

@@ -120,7 +120,6 @@ struct virtio_ops {
 	const char *name;		/* "blk", for messages */
 	uint16_t id;			/* virtio device id, 1.2 section 5 */
 	uint32_t pci_class;		/* 24-bit class code for virtio-pci */
-	uint16_t nqueues;
 	uint64_t features;		/* device bits, added to the core's */
 	uint32_t config_size;		/* bytes of device configuration */
 	/* Device configuration, any OFF and LEN within config_size. */
@@ -151,6 +150,7 @@ struct virtio {
 	const struct virtio_transport *transport;
 	const struct mem *mem;
 	const char *name;		/* "disk0", for messages */
+	unsigned nqueues;
 	pthread_mutex_t lock;
 	uint64_t offered, features;	/* all bits; what the driver took */
 	uint8_t status;			/* atomic; see virtio_status() */
@@ -189,9 +189,12 @@ static inline bool virtio_has(const struct virtio *v, unsigned bit)
 	return v->features & VIRTIO_F_BIT(bit);
 }
 
-/* Makes the kick eventfds; 0 or -errno with a sentence. */
+/*
+ * A device of NQUEUES queues (1 to VIRTIO_QUEUES). Makes the kick eventfds;
+ * 0 or -errno with a sentence.
+ */
 int virtio_init(struct virtio *v, const struct virtio_ops *ops,
-		const struct mem *mem, const char *name);
+		unsigned nqueues, const struct mem *mem, const char *name);
 void virtio_release(struct virtio *v);	/* stops it first */
 
 /* For transports; LOCK held. */

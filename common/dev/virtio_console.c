@@ -161,7 +161,6 @@ int virtio_console_init(struct virtio_console *c, const struct mem *mem,
 		.name = "console",
 		.id = 3,
 		.pci_class = 0x078000,
-		.nqueues = CONSOLE_QUEUES,
 		.start = console_start,
 		.stop = console_stop,
 	};
@@ -174,7 +173,7 @@ int virtio_console_init(struct virtio_console *c, const struct mem *mem,
 	memset(c, 0, sizeof(*c));
 	c->chr = chr;
 	c->front.input = console_input;
-	rc = virtio_init(&c->virtio, &ops, mem, name);
+	rc = virtio_init(&c->virtio, &ops, CONSOLE_QUEUES, mem, name);
 	if (rc < 0)
 		return rc;
 	pthread_mutex_init(&c->lock, NULL);

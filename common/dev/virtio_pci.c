@@ -87,7 +87,7 @@ static void registers_reset(struct virtio_pci *p)
 	p->device_select = p->driver_select = 0;
 	p->driver_features = 0;
 	p->queue_select = 0;
-	for (unsigned i = 0; i < p->dev->ops->nqueues; i++)
+	for (unsigned i = 0; i < p->dev->nqueues; i++)
 		p->queue[i] = (struct virtio_pci_queue){ .size = VIRTQ_MAX };
 	__atomic_store_n(&p->config_vector, MSIX_NONE, __ATOMIC_RELAXED);
 	isr_take(p);
@@ -95,7 +95,7 @@ static void registers_reset(struct virtio_pci *p)
 
 static bool queue_selected(const struct virtio_pci *p)
 {
-	return p->queue_select < p->dev->ops->nqueues;
+	return p->queue_select < p->dev->nqueues;
 }
 
 static uint32_t half(uint64_t bits, uint32_t select)
@@ -129,7 +129,7 @@ static void image(struct virtio_pci *p, struct virtio_pci_common *c)
 		.driver_feature = to_le32(half(p->driver_features,
 					       p->driver_select)),
 		.config_vector = to_le16(p->config_vector),
-		.num_queues = to_le16(v->ops->nqueues),
+		.num_queues = to_le16(v->nqueues),
 		.status = virtio_status(v),
 		.generation = __atomic_load_n(&v->config_generation,
 					      __ATOMIC_SEQ_CST),
@@ -336,7 +336,7 @@ static void notify_write(struct virtio_pci *p, uint32_t off, unsigned size,
 
 	(void)size;
 	(void)val;
-	if (i < p->dev->ops->nqueues && off % VIRTIO_PCI_NOTIFY_STEP == 0)
+	if (i < p->dev->nqueues && off % VIRTIO_PCI_NOTIFY_STEP == 0)
 		(void)!write(p->dev->queue[i].kick, &one, sizeof(one));
 }
 
@@ -486,7 +486,7 @@ static void bar_mapped(struct pci_dev *d, unsigned bar, bool on)
 	struct virtio_pci *p = of(d);
 	struct bus *bus = d->bus->plan.memory;
 
-	for (unsigned i = 0; i < p->dev->ops->nqueues; i++) {
+	for (unsigned i = 0; i < p->dev->nqueues; i++) {
 		if (!on) {
 			bus_remove_doorbell(bus, &p->bell[i]);
 			continue;
@@ -542,7 +542,7 @@ static void add_caps(struct virtio_pci *p)
 		add_cap(p, VIRTIO_PCI_CAP_CONFIG, CAP_LEN, VIRTIO_PCI_CONFIG,
 			ops->config_size);
 	at = add_cap(p, VIRTIO_PCI_CAP_NOTIFY, NOTIFY_CAP_LEN,
-		     VIRTIO_PCI_NOTIFY, ops->nqueues * VIRTIO_PCI_NOTIFY_STEP);
+		     VIRTIO_PCI_NOTIFY, p->dev->nqueues * VIRTIO_PCI_NOTIFY_STEP);
 	pci_put(&p->pci, at + CAP_NOTIFY_STEP, 4, VIRTIO_PCI_NOTIFY_STEP);
 
 	at = add_cap(p, VIRTIO_PCI_CAP_WINDOW, WINDOW_CAP_LEN, 0, 0);
@@ -574,7 +574,7 @@ void virtio_pci_init(struct virtio_pci *p, struct virtio *v,
 	pci_dev_bar(&p->pci, VIRTIO_PCI_BAR, PCI_BAR_MEM32, VIRTIO_PCI_BAR_SIZE,
 		    &bar_ops, p);
 	add_caps(p);
-	msix_init(&p->msix, &p->pci, chip, v->ops->nqueues + 1, VIRTIO_PCI_BAR,
+	msix_init(&p->msix, &p->pci, chip, v->nqueues + 1, VIRTIO_PCI_BAR,
 		  VIRTIO_PCI_TABLE, VIRTIO_PCI_PBA);
 	registers_reset(p);
 	v->transport = &p->transport;

@@ -97,7 +97,6 @@ static const struct virtio_ops rng_ops = {
 	.name = "rng",
 	.id = 4,
 	.pci_class = 0xff0000,	/* in no defined class */
-	.nqueues = 1,
 	.start = rng_start,
 	.stop = rng_stop,
 };
@@ -108,7 +107,7 @@ int virtio_rng_init(struct virtio_rng *r, const struct mem *mem,
 	int rc;
 
 	memset(r, 0, sizeof(*r));
-	rc = virtio_init(&r->virtio, &rng_ops, mem, name);
+	rc = virtio_init(&r->virtio, &rng_ops, 1, mem, name);
 	if (rc < 0)
 		return rc;
 	pthread_mutex_init(&r->lock, NULL);

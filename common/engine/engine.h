@@ -28,6 +28,7 @@ enum guest_event {
 	GUEST_POWEROFF,
 	GUEST_CRASH,	/* it cannot go on, and stands to be looked at */
 	GUEST_LOST,	/* it is gone, by no wish of its own */
+	GUEST_STALL,	/* a disk keeps what it cannot write: pause it */
 };
 
 /* One VM as its engine sees it. All but `self` is run.c's. */
@@ -65,9 +66,14 @@ struct engine {
 	int (*enter)(struct guest *g, bool paused);
 	void (*leave)(struct guest *g);
 
-	/* All vCPUs; idempotent. */
+	/* All vCPUs; idempotent. Who resumes tries again what is kept. */
 	int (*pause)(struct guest *g);
 	int (*resume)(struct guest *g);
+
+	/* Disk I grows to SIZE bytes; has the limits of CONF from now on. */
+	int (*resize_disk)(struct guest *g, unsigned i, uint64_t size);
+	int (*limit_disk)(struct guest *g, unsigned i,
+			  const struct disk_conf *conf);
 
 	/* The power button; whether the guest has a driver for it. */
 	int (*press)(struct guest *g);
@@ -75,7 +81,10 @@ struct engine {
 
 	/* Appends what only this engine knows, KEY=VALUE lines. */
 	void (*status)(struct guest *g, struct buf *lines);
-	/* Of a guest that crashed or was lost: the sentence. */
+	/*
+	 * Of a guest that crashed, was lost or stalled: the sentence. "": it
+	 * goes on by now.
+	 */
 	const char *(*why)(struct guest *g);
 };
 

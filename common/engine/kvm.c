@@ -17,6 +17,7 @@ struct ours {
 	struct guest *guest;
 	struct pv_parts parts;
 	struct pv *machine;	/* NULL: none is built */
+	char why[ERR_MAX];
 };
 
 static struct ours *ours(struct guest *g)
@@ -28,7 +29,7 @@ static void on_machine(void *owner, enum pv_event e)
 {
 	static const enum guest_event events[] = {
 		[PV_RESET] = GUEST_RESET, [PV_POWEROFF] = GUEST_POWEROFF,
-		[PV_CRASH] = GUEST_CRASH,
+		[PV_CRASH] = GUEST_CRASH, [PV_STALL] = GUEST_STALL,
 	};
 	struct ours *o = owner;
 
@@ -99,8 +100,20 @@ static int ours_pause(struct guest *g)
 
 static int ours_resume(struct guest *g)
 {
+	pv_retry(ours(g)->machine);
 	vcpus_resume(&ours(g)->machine->vcpus);
 	return 0;
+}
+
+static int ours_resize_disk(struct guest *g, unsigned i, uint64_t size)
+{
+	return pv_resize_disk(ours(g)->machine, i, size);
+}
+
+static int ours_limit_disk(struct guest *g, unsigned i,
+			   const struct disk_conf *conf)
+{
+	return pv_limit_disk(ours(g)->machine, i, conf);
 }
 
 static int ours_press(struct guest *g)
@@ -125,7 +138,13 @@ static void ours_status(struct guest *g, struct buf *lines)
 
 static const char *ours_why(struct guest *g)
 {
-	return ours(g)->machine->vcpus.crash;
+	struct ours *o = ours(g);
+
+	if (o->machine->vcpus.crash[0])
+		return o->machine->vcpus.crash;
+	if (!pv_stalled(o->machine, o->why, sizeof(o->why)))
+		o->why[0] = '\0';
+	return o->why;
 }
 
 static int probe(void)
@@ -144,6 +163,8 @@ static int probe_any(void)
 	.leave = ours_leave,			\
 	.pause = ours_pause,			\
 	.resume = ours_resume,			\
+	.resize_disk = ours_resize_disk,	\
+	.limit_disk = ours_limit_disk,		\
 	.press = ours_press,			\
 	.listens = ours_listens,			\
 	.status = ours_status,			\

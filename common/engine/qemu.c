@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,6 +45,8 @@
 #define GLANCE_NS (200 * MS)	/* an answer that can be done without */
 #define QUIT_NS (5000 * MS)	/* what writing tables may take */
 
+#define LIMIT_MAX 1000000000000000ULL	/* of a rate, QEMU's */
+
 enum { TRIED_MAJOR = 7, OLDEST_MAJOR = 6 };
 enum {
 	LINE = 400,
@@ -56,7 +59,7 @@ enum {
  * Whether the guest handles the power button: PWRBTN_EN in PM1_EN, which lies
  * behind PM1_STS where SeaBIOS puts ICH9's power management (ACPI 6.4, 4.8.3.1).
  */
-static const char read_pm1_en[] = "i /w 0x602";
+static const char read_pm1_en[] = "{\"command-line\":\"i /w 0x602\"}";
 enum { PWRBTN_EN = 1 << 8 };
 
 struct link {
@@ -77,6 +80,7 @@ struct qemu {
 	bool over;		/* the guest came to its end, by an event */
 	bool paused;		/* by us */
 	bool late;		/* a STOP of ours that nobody waits for comes */
+	bool stalled;		/* by what a disk could not write */
 	char line[LINE];	/* what QEMU is saying */
 	size_t len;
 	char last[LINE];	/* the last line it said */
@@ -215,19 +219,38 @@ static void on_shutdown(struct qemu *q, const char *reason)
 	lost(q, "QEMU ended the VM (%.40s)", reason);
 }
 
-static void on_event(void *arg, const char *name, const char *reason)
+/* A write that failed, after which QEMU stops the guest and keeps it. */
+static void on_io_error(struct qemu *q, const char *reason)
+{
+	q->stalled = true;
+	snprintf(q->why, sizeof(q->why), "a disk: %.100s", reason);
+	printable(q->why);
+}
+
+static void on_stop(struct qemu *q)
+{
+	if (q->late) {
+		q->late = false;
+	} else if (q->stalled) {
+		q->guest->event(q->guest, GUEST_STALL);
+	} else if (!q->paused && !q->over) {
+		q->over = true;
+		q->why[0] = '\0';	/* asked for when it is wanted */
+		q->guest->event(q->guest, GUEST_CRASH);
+	}
+}
+
+static void on_event(void *arg, const char *name, const char *reason,
+		     const char *action)
 {
 	struct qemu *q = arg;
 
 	if (!strcmp(name, "SHUTDOWN"))
 		on_shutdown(q, reason);
-	else if (!strcmp(name, "STOP") && q->late)
-		q->late = false;
-	else if (!strcmp(name, "STOP") && !q->paused && !q->over) {
-		q->over = true;
-		q->why[0] = '\0';	/* asked for when it is wanted */
-		q->guest->event(q->guest, GUEST_CRASH);
-	}
+	else if (!strcmp(name, "BLOCK_IO_ERROR") && !strcmp(action, "stop"))
+		on_io_error(q, reason);
+	else if (!strcmp(name, "STOP"))
+		on_stop(q);
 }
 
 static void on_qmp(struct watch *w, uint32_t events)
@@ -431,9 +454,46 @@ static int watch_all(struct qemu *q)
 	return rc;
 }
 
+/* The limits of disk I, which is a device of that name. */
+static int limit(struct qemu *q, unsigned i, const struct disk_conf *d)
+{
+	char args[400];
+	uint64_t bps = min_u64(d->bps.per_second, LIMIT_MAX),
+		 iops = min_u64(d->iops.per_second, LIMIT_MAX);
+	/* A burst below the rate is one that QEMU does not know. */
+	uint64_t bps_max = d->bps.burst < bps ? 0 :
+			   min_u64(d->bps.burst, LIMIT_MAX);
+	uint64_t iops_max = d->iops.burst < iops ? 0 :
+			    min_u64(d->iops.burst, LIMIT_MAX);
+
+	snprintf(args, sizeof(args), "{\"id\":\"disk%u\",\"bps\":%" PRIu64
+		 ",\"bps_rd\":0,\"bps_wr\":0,\"iops\":%" PRIu64
+		 ",\"iops_rd\":0,\"iops_wr\":0,\"bps_max\":%" PRIu64
+		 ",\"iops_max\":%" PRIu64 "}", i, bps, iops, bps_max,
+		 iops_max);
+	return qmp_call(&q->qmp, "block_set_io_throttle", args, NULL, CALL_NS);
+}
+
+static int limit_all(struct qemu *q)
+{
+	int rc = 0;
+
+	for (int i = 0; i < VMCONF_DISKS && rc == 0; i++) {
+		const struct disk_conf *d = &q->guest->conf->disk[i];
+
+		if (q->parts.disk[i] && (d->iops.per_second ||
+					 d->bps.per_second))
+			rc = limit(q, i, d);
+	}
+	return rc;
+}
+
 static int go(struct qemu *q)
 {
-	int rc = qmp_call(&q->qmp, "cont", NULL, NULL, CALL_NS);
+	int rc;
+
+	q->stalled = false;
+	rc = qmp_call(&q->qmp, "cont", NULL, NULL, CALL_NS);
 
 	if (rc == 0)
 		q->paused = false;
@@ -459,7 +519,7 @@ static int qemu_enter(struct guest *g, bool paused)
 	struct qemu *q = qemu(g);
 	int monitor = -1, rc;
 
-	q->over = q->late = false;
+	q->over = q->late = q->stalled = false;
 	q->paused = true;
 	q->len = 0;
 	q->last[0] = '\0';
@@ -469,6 +529,8 @@ static int qemu_enter(struct guest *g, bool paused)
 		close_fd(&monitor);
 	else
 		rc = greet(q, monitor);
+	if (rc == 0)
+		rc = limit_all(q);
 	if (rc == 0)
 		rc = watch_all(q);
 	if (rc == 0) {
@@ -506,6 +568,37 @@ static int qemu_resume(struct guest *g)
 	return go(qemu(g));
 }
 
+static int find_disk(struct qemu *q, unsigned i)
+{
+	return i < VMCONF_DISKS && q->parts.disk[i] ? 0 :
+		fail(E_CONFIG, "disk%u: the running VM has none", i);
+}
+
+static int qemu_resize_disk(struct guest *g, unsigned i, uint64_t size)
+{
+	struct qemu *q = qemu(g);
+	char args[80];
+	int rc = find_disk(q, i);
+
+	if (rc < 0)
+		return rc;
+	snprintf(args, sizeof(args), "{\"node-name\":\"node%d\",\"size\":%"
+		 PRIu64 "}", qemu_args_node(i), size);
+	rc = qmp_call(&q->qmp, "block_resize", args, NULL, CALL_NS);
+	/* the next machine is to have it, too */
+	if (rc == 0 && q->guest->conf->disk[i].format == FORMAT_RAW)
+		block_set_bytes(q->parts.disk[i], size);
+	return rc;
+}
+
+static int qemu_limit_disk(struct guest *g, unsigned i,
+			   const struct disk_conf *conf)
+{
+	int rc = find_disk(qemu(g), i);
+
+	return rc < 0 ? rc : limit(qemu(g), i, conf);
+}
+
 static int qemu_press(struct guest *g)
 {
 	return qmp_call(&qemu(g)->qmp, "system_powerdown", NULL, NULL, CALL_NS);
@@ -537,6 +630,8 @@ static const char *qemu_why(struct guest *g)
 	autobuf struct buf status = BUF_INIT;
 	struct qemu *q = qemu(g);
 
+	if (!q->over)
+		return q->stalled ? q->why : "";
 	if (q->why[0])
 		return q->why;
 	qmp_call(&q->qmp, "query-status", NULL, &status, GLANCE_NS);
@@ -585,6 +680,8 @@ const struct engine engine_qemu = {
 	.leave = qemu_leave,
 	.pause = qemu_pause,
 	.resume = qemu_resume,
+	.resize_disk = qemu_resize_disk,
+	.limit_disk = qemu_limit_disk,
 	.press = qemu_press,
 	.listens = qemu_listens,
 	.status = qemu_status,

@@ -87,10 +87,10 @@ static char *escaped(const char *text)
 
 /*
  * The file of B and the disk in it, as nodes fileN and nodeN.
- * BELOW is the node that shows through it, -1: none.
+ * BELOW is the node that shows through it, -1: none. UNSAFE: not flushed.
  */
 static void add_layer(struct qemu_args *a, const struct block *b,
-		      enum disk_format format, int n, int below)
+		      enum disk_format format, bool unsafe, int n, int below)
 {
 	const char *ro = b->readonly ? "on" : "off";
 	struct stat st = { 0 };
@@ -100,37 +100,56 @@ static void add_layer(struct qemu_args *a, const struct block *b,
 	add_opt(a, "add-fd", "fd=%d,set=%d", fd, n);
 	add_opt(a, "blockdev", "driver=%s,node-name=file%d,"
 		"filename=/dev/fdset/%d,read-only=%s,auto-read-only=off,"
-		"locking=off", S_ISBLK(st.st_mode) ? "host_device" : "file",
-		n, n, ro);
-	if (format == FORMAT_RAW)
+		"locking=off,discard=unmap%s", S_ISBLK(st.st_mode) ?
+		"host_device" : "file", n, n, ro,
+		unsafe ? ",cache.no-flush=on" : "");
+	/* A size that is fixed cannot change, and need not be said. */
+	if (format == FORMAT_RAW && (uint64_t)st.st_size == block_bytes(b))
 		add_opt(a, "blockdev", "driver=raw,node-name=node%d,"
-			"file=file%d,read-only=%s,offset=0,size=%" PRIu64, n,
-			n, ro, b->size);
+			"file=file%d,read-only=%s,discard=unmap", n, n, ro);
+	else if (format == FORMAT_RAW)
+		add_opt(a, "blockdev", "driver=raw,node-name=node%d,"
+			"file=file%d,read-only=%s,discard=unmap,offset=0,"
+			"size=%" PRIu64, n, n, ro, block_bytes(b));
 	else if (below >= 0)
 		add_opt(a, "blockdev", "driver=qcow2,node-name=node%d,"
-			"file=file%d,read-only=%s,backing=node%d", n, n, ro,
-			below);
+			"file=file%d,read-only=%s,discard=unmap,backing=node%d",
+			n, n, ro, below);
 	else	/* what its header names is not to be opened */
 		add_opt(a, "blockdev", "{\"driver\":\"qcow2\",\"node-name\":"
 			"\"node%d\",\"file\":\"file%d\",\"read-only\":%s,"
-			"\"backing\":null}", n, n,
+			"\"discard\":\"unmap\",\"backing\":null}", n, n,
 			b->readonly ? "true" : "false");
+}
+
+int qemu_args_node(int disk)
+{
+	return 2 * disk + 1;
 }
 
 static void add_disk(struct qemu_args *a, const struct pv_parts *p, int i)
 {
+	static const char *const werrors[] = {
+		[WERROR_ENOSPC] = "enospc", [WERROR_STOP] = "stop",
+		[WERROR_REPORT] = "report",
+	};
 	const struct block *b = p->disk[i];
-	autofree char *serial = escaped(p->conf->disk[i].serial);
-	int top = 2 * i + 1, below = b->backing ? 2 * i : -1;
+	const struct disk_conf *d = &p->conf->disk[i];
+	autofree char *serial = escaped(d->serial);
+	bool unsafe = d->cache == CACHE_UNSAFE;
+	int top = qemu_args_node(i), below = b->backing ? top - 1 : -1;
 
 	if (b->backing)
-		add_layer(a, b->backing, p->below[i], below, -1);
-	add_layer(a, b, p->conf->disk[i].format, top, below);
-	add_opt(a, "device", "virtio-blk-pci,addr=%#x,drive=node%d,"
-		"disable-legacy=on,discard=off,write-zeroes=off,"
-		"logical_block_size=%u,physical_block_size=%u%s%s",
-		PV_SLOT_DISKS + i, top, b->block_size, b->block_size,
-		serial && *serial ? ",serial=" : "", serial ? serial : "");
+		add_layer(a, b->backing, p->below[i], unsafe, below, -1);
+	add_layer(a, b, d->format, unsafe, top, below);
+	add_opt(a, "device", "virtio-blk-pci,id=disk%d,addr=%#x,drive=node%d,"
+		"disable-legacy=on,num-queues=%u,write-cache=%s,"
+		"config-wce=%s,werror=%s,rerror=report,"
+		"logical_block_size=%u,physical_block_size=4096%s%s", i,
+		PV_SLOT_DISKS + i, top, vmconf_queues(p->conf, d),
+		d->cache == CACHE_WRITETHROUGH ? "off" : "on",
+		d->cache == CACHE_WRITETHROUGH ? "off" : "on",
+		werrors[d->werror], b->block_size, serial && *serial ? ",serial=" : "", serial ? serial : "");
 }
 
 static void add_console(struct qemu_args *a, const struct qemu_fds *fds)

@@ -29,6 +29,8 @@ struct qemu_args {
 /* P as parts_open() left it. With KVM, on QEMU's own use of it. */
 int qemu_args_make(struct qemu_args *a, const struct pv_parts *p,
 		   const struct qemu_fds *fds, bool kvm);
+/* The number N of "nodeN", which DISK is to QEMU. */
+int qemu_args_node(int disk);
 void qemu_args_release(struct qemu_args *a);	/* idempotent */
 
 #endif

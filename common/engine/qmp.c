@@ -68,10 +68,11 @@ static json_t *next(struct qmp *q)
 static bool is_event(struct qmp *q, const json_t *msg)
 {
 	const char *name = text_of(msg, "event");
+	const json_t *data = json_object_get(msg, "data");
 
 	if (*name && q->event)
-		q->event(q->arg, name,
-			 text_of(json_object_get(msg, "data"), "reason"));
+		q->event(q->arg, name, text_of(data, "reason"),
+			 text_of(data, "action"));
 	return *name;
 }
 
@@ -153,14 +154,11 @@ static int send_text(struct qmp *q, const struct buf *text)
 	return 0;
 }
 
-static int send_command(struct qmp *q, const char *command, const char *line)
+static int send_command(struct qmp *q, const char *command, const char *args)
 {
-	json_t *msg = line ?
-		json_pack("{s:s, s:I, s:{s:s}}", "execute", command, "id",
-			  (json_int_t)++q->id, "arguments", "command-line",
-			  line) :
-		json_pack("{s:s, s:I}", "execute", command, "id",
-			  (json_int_t)++q->id);
+	json_t *msg = json_pack("{s:s, s:I, s:o*}", "execute", command, "id",
+				(json_int_t)++q->id, "arguments",
+				args ? json_loads(args, 0, NULL) : NULL);
 	autofree char *json = msg ? json_dumps(msg, JSON_COMPACT) : NULL;
 	autobuf struct buf text = BUF_INIT;
 
@@ -185,7 +183,7 @@ static bool is_answer(struct qmp *q, const json_t *msg)
 	       json_integer_value(id) == (json_int_t)q->id;
 }
 
-int qmp_call(struct qmp *q, const char *command, const char *line,
+int qmp_call(struct qmp *q, const char *command, const char *args,
 	     struct buf *text, uint64_t timeout_ns)
 {
 	const json_t *value, *error;
@@ -194,7 +192,7 @@ int qmp_call(struct qmp *q, const char *command, const char *line,
 
 	if (q->fd < 0)
 		return fail(E_STOPPED, "QEMU has ended");
-	rc = send_command(q, command, line);
+	rc = send_command(q, command, args);
 	msg = rc < 0 ? NULL : await(q, is_answer, timeout_ns, &rc);
 	if (!msg)
 		return rc;

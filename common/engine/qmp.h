@@ -25,8 +25,9 @@ struct qmp {
 	int fd;			/* -1: closed */
 	struct buf in;		/* received, not yet a whole line */
 	uint64_t id;		/* of the last command */
-	/* An event; REASON is its data's member of that name, or "". */
-	void (*event)(void *arg, const char *name, const char *reason);
+	/* An event; REASON and ACTION are its data's members, or "". */
+	void (*event)(void *arg, const char *name, const char *reason,
+		      const char *action);
 	void *arg;
 };
 
@@ -41,12 +42,12 @@ int qmp_open(struct qmp *q, int fd, uint64_t timeout_ns, int *major,
 void qmp_close(struct qmp *q);		/* idempotent */
 
 /*
- * Executes COMMAND, with LINE not NULL as the argument "command-line" (what
- * human-monitor-command takes), and waits for the answer. TEXT (may be NULL)
+ * Executes COMMAND with ARGS, the text of a JSON object that is ours (NULL:
+ * none), and waits for the answer. TEXT (may be NULL)
  * gets what it returned, if that is a string, or its member "status". 0, or
  * negative with a sentence; -EIO with QEMU's own when it refused.
  */
-int qmp_call(struct qmp *q, const char *command, const char *line,
+int qmp_call(struct qmp *q, const char *command, const char *args,
 	     struct buf *text, uint64_t timeout_ns);
 
 /* Hands out the events that came, without waiting. 0; -E_STOPPED; -EPROTO. */

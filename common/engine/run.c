@@ -38,7 +38,8 @@ enum {
 	PENDING_POWEROFF = 1 << GUEST_POWEROFF,
 	PENDING_CRASH = 1 << GUEST_CRASH,
 	PENDING_LOST = 1 << GUEST_LOST,
-	PENDING_STOP = 1 << 4,
+	PENDING_STALL = 1 << GUEST_STALL,
+	PENDING_STOP = 1 << 5,
 };
 
 struct run {
@@ -50,6 +51,7 @@ struct run {
 	struct guest guest;
 	bool open;			/* the engine's open() was called */
 	enum run_state state;
+	char reason[ERR_MAX];	/* why it is paused, if not by request */
 	bool soft_reset;	/* the next power-off starts it again */
 	bool signalled;		/* a signal pressed the button; the next pulls */
 	uint64_t boots;
@@ -95,6 +97,7 @@ static int enter(struct run *r, bool paused)
 	if (rc < 0)
 		return rc;
 	r->boots++;
+	r->reason[0] = '\0';
 	snprintf(line, sizeof(line), "boot=%" PRIu64 "\n", r->boots);
 	ctl_notify(&r->ctl, line);
 	set_state(r, paused ? PAUSED : RUNNING);
@@ -130,6 +133,21 @@ static void crash(struct run *r)
 	loop_quit(&r->loop);
 }
 
+/* It stands until someone makes room and resumes it, with nothing lost. */
+static void stall(struct run *r)
+{
+	const char *why = r->guest.engine->why(&r->guest);
+
+	if (r->state == CRASHED || !*why)
+		return;
+	if (r->guest.engine->pause(&r->guest) < 0)
+		log_line("%s", err_text());
+	if (strcmp(r->reason, why))
+		log_line("paused: %s (vm-resume goes on)", why);
+	snprintf(r->reason, sizeof(r->reason), "%s", why);
+	set_state(r, PAUSED);
+}
+
 /* There is no guest left to go on with, nor to look at. */
 static void lost(struct run *r)
 {
@@ -155,6 +173,8 @@ static void on_bell(struct watch *w, uint32_t events)
 		reset(r);
 	else if (bits & PENDING_CRASH)
 		crash(r);
+	else if (bits & PENDING_STALL)
+		stall(r);
 }
 
 /* The button: what comes of it, unless said otherwise, is the end. */
@@ -200,8 +220,9 @@ static int verb_status(void *ctx, int argc, char **argv, struct buf *answer,
 		   r->boots, r->args->conf->cpus, r->args->conf->memory,
 		   e->listens(&r->guest));
 	e->status(&r->guest, answer);
-	if (r->state == CRASHED)
-		buf_printf(answer, "reason=%s\n", e->why(&r->guest));
+	if (r->state == CRASHED || r->reason[0])
+		buf_printf(answer, "reason=%s\n", r->state == CRASHED ?
+			   e->why(&r->guest) : r->reason);
 	return 0;
 }
 
@@ -268,9 +289,72 @@ static int verb_resume(void *ctx, int argc, char **argv, struct buf *answer,
 	if (r->state == CRASHED)
 		return fail(E_BUSY, "is crashed (vm-reset starts it again)");
 	rc = r->guest.engine->resume(&r->guest);
-	if (rc == 0 && r->state == PAUSED)
+	if (rc < 0)
+		return rc;
+	r->reason[0] = '\0';
+	if (r->state == PAUSED)
 		set_state(r, RUNNING);
+	return 0;
+}
+
+static int read_disk(const char *word, uint64_t *i)
+{
+	int rc = parse_u64("disk", word, i);
+
+	if (rc == 0 && *i >= VMCONF_DISKS)
+		rc = fail(E_USAGE, "disk %s: 0 to %d", word, VMCONF_DISKS - 1);
 	return rc;
+}
+
+static int verb_resize(void *ctx, int argc, char **argv, struct buf *answer,
+		       int *fd)
+{
+	struct run *r = ctx;
+	uint64_t i, size;
+	int rc;
+
+	(void)answer, (void)fd;
+	if (argc != 2)
+		return fail(E_USAGE, "resize: DISK BYTES");
+	rc = read_disk(argv[0], &i);
+	if (rc == 0)
+		rc = parse_u64("size", argv[1], &size);
+	return rc < 0 ? rc : r->guest.engine->resize_disk(&r->guest, i, size);
+}
+
+/* OPTIONS of a disk, of those that a running VM heeds, into D. */
+static int read_limits(const char *options, struct disk_conf *d)
+{
+	struct disk_conf none = { 0 };
+	autobuf struct buf value = BUF_INIT;
+	int rc;
+
+	buf_printf(&value, "-%s%s", options ? "," : "", options ? options : "");
+	if (value.failed)
+		return fail(ENOMEM, "out of memory");
+	rc = disk_conf_parse(d, "limit", value.data);
+	none.path = d->path;
+	if (rc == 0 && !disk_conf_same(d, &none))
+		rc = fail(E_USAGE, "limit: iops= and bps= only");
+	free(take_ptr(d->path));
+	return rc;
+}
+
+static int verb_limit(void *ctx, int argc, char **argv, struct buf *answer,
+		      int *fd)
+{
+	struct disk_conf d = { 0 };
+	struct run *r = ctx;
+	uint64_t i;
+	int rc;
+
+	(void)answer, (void)fd;
+	if (!argc)
+		return fail(E_USAGE, "limit: DISK OPTIONS");
+	rc = read_disk(argv[0], &i);
+	if (rc == 0)
+		rc = read_limits(argv[1], &d);
+	return rc < 0 ? rc : r->guest.engine->limit_disk(&r->guest, i, &d);
 }
 
 static int verb_console(void *ctx, int argc, char **argv, struct buf *answer,
@@ -288,6 +372,8 @@ static const struct ctl_verb verbs[] = {
 	{ "reset", 1, verb_reset },
 	{ "pause", 0, verb_pause },
 	{ "resume", 0, verb_resume },
+	{ "resize", 2, verb_resize },
+	{ "limit", 2, verb_limit },
 	{ "console", 1, verb_console },
 	{ 0 }
 };

@@ -140,9 +140,13 @@ static int open_disk(struct pv_parts *p, const struct vm *vm, int i,
 	if (rc == 0)
 		rc = open_format(&p->disk[i], d->format, files, d->path,
 				 d->readonly, backing);
-	if (rc < 0)
+	if (rc < 0) {
 		block_close(backing);
-	return rc;
+		return rc;
+	}
+	if (d->block_size)
+		rc = block_set_block_size(p->disk[i], d->block_size);
+	return rc < 0 ? fail_in(rc, "%s", d->path) : 0;
 }
 
 static int open_disks(struct pv_parts *p, const struct vm *vm, bool files)

@@ -203,16 +203,55 @@ static void disks_down(struct pv *m)
 	}
 }
 
+static void on_stall(void *owner, struct virtio_blk *b)
+{
+	struct pv *m = owner;
+
+	(void)b;
+	m->parts->event(m->parts->owner, PV_STALL);
+}
+
+static struct limit_rates rates_of(const struct disk_conf *d)
+{
+	return (struct limit_rates){
+		.requests = { d->iops.per_second, d->iops.burst },
+		.bytes = { d->bps.per_second, d->bps.burst },
+	};
+}
+
+static struct virtio_blk_conf blk_conf(struct pv *m, const struct disk_conf *d)
+{
+	static const enum blk_cache caches[] = {
+		[CACHE_WRITEBACK] = BLK_WRITEBACK,
+		[CACHE_WRITETHROUGH] = BLK_WRITETHROUGH,
+		[CACHE_UNSAFE] = BLK_UNSAFE,
+	};
+	static const enum blk_werror werrors[] = {
+		[WERROR_ENOSPC] = BLK_STALL_FULL,
+		[WERROR_STOP] = BLK_STALL_ALL,
+		[WERROR_REPORT] = BLK_STALL_NONE,
+	};
+
+	return (struct virtio_blk_conf){
+		.serial = d->serial, .cache = caches[d->cache],
+		.werror = werrors[d->werror], .rates = rates_of(d),
+		.queues = vmconf_queues(m->parts->conf, d),
+		.stalled = on_stall, .owner = m,
+	};
+}
+
 static int disk_up(struct pv *m, int i)
 {
+	const struct disk_conf *dc = &m->parts->conf->disk[i];
+	struct virtio_blk_conf conf = blk_conf(m, dc);
 	struct pv_disk *d = calloc(1, sizeof(*d));
 	int rc;
 
 	if (!d)
 		return fail(ENOMEM, "out of memory");
 	snprintf(d->name, sizeof(d->name), "disk%d", i);
-	rc = virtio_blk_init(&d->blk, &m->mem, m->parts->disk[i],
-			     m->parts->conf->disk[i].serial, d->name);
+	rc = virtio_blk_init(&d->blk, &m->mem, m->parts->disk[i], &conf,
+			     d->name);
 	if (rc < 0) {
 		free(d);
 		return rc;
@@ -301,6 +340,53 @@ void pv_release(struct pv *m)
 int pv_start(struct pv *m, bool paused)
 {
 	return vcpus_start(&m->vcpus, &m->entry, paused);
+}
+
+bool pv_stalled(const struct pv *m, char *why, size_t size)
+{
+	for (int i = 0; i < VMCONF_DISKS; i++) {
+		int rc = m->disk[i] ? virtio_blk_stall(&m->disk[i]->blk) : 0;
+
+		if (!rc)
+			continue;
+		snprintf(why, size, "%s: %s", m->disk[i]->name, strerror(-rc));
+		return true;
+	}
+	return false;
+}
+
+void pv_retry(struct pv *m)
+{
+	for (int i = 0; i < VMCONF_DISKS; i++)
+		if (m->disk[i])
+			virtio_blk_retry(&m->disk[i]->blk);
+}
+
+static int find_disk(struct pv *m, unsigned i, struct virtio_blk **b)
+{
+	if (i >= VMCONF_DISKS || !m->disk[i])
+		return fail(E_CONFIG, "disk%u: the running VM has none", i);
+	*b = &m->disk[i]->blk;
+	return 0;
+}
+
+int pv_resize_disk(struct pv *m, unsigned i, uint64_t size)
+{
+	struct virtio_blk *b;
+	int rc = find_disk(m, i, &b);
+
+	return rc < 0 ? rc : virtio_blk_resize(b, size);
+}
+
+int pv_limit_disk(struct pv *m, unsigned i, const struct disk_conf *conf)
+{
+	struct limit_rates rates = rates_of(conf);
+	struct virtio_blk *b;
+	int rc = find_disk(m, i, &b);
+
+	if (rc == 0)
+		virtio_blk_limit(b, &rates);
+	return rc;
 }
 
 void pv_press(struct pv *m)

@@ -30,7 +30,7 @@
 
 enum { PV_SLOT_RNG = 1, PV_SLOT_CONSOLE = 2, PV_SLOT_DISKS = 4 };
 
-enum pv_event { PV_RESET, PV_POWEROFF, PV_CRASH };
+enum pv_event { PV_RESET, PV_POWEROFF, PV_CRASH, PV_STALL };
 
 /* What a machine is built around; all borrowed. */
 struct pv_parts {
@@ -75,6 +75,21 @@ struct pv {
 int pv_init(struct pv *m, const struct pv_parts *parts);
 int pv_start(struct pv *m, bool paused);
 void pv_release(struct pv *m);
+
+/*
+ * After PV_STALL a disk keeps what it could not write: pause the vCPUs. The
+ * sentence is put into WHY (SIZE bytes); false: nothing is kept (any more).
+ */
+bool pv_stalled(const struct pv *m, char *why, size_t size);
+/* Tries all of it again. */
+void pv_retry(struct pv *m);
+
+/*
+ * Disk I grows to SIZE bytes, or has the limits that CONF says. 0; -E_CONFIG
+ * there is no such disk, or it cannot; -errno; with a sentence.
+ */
+int pv_resize_disk(struct pv *m, unsigned i, uint64_t size);
+int pv_limit_disk(struct pv *m, unsigned i, const struct disk_conf *conf);
 
 /* Presses the power button. */
 void pv_press(struct pv *m);

@@ -156,65 +156,6 @@ static int parse_console_log(struct vmconf *vc, const char *key,
 			VMCONF_LOG_MAX);
 }
 
-static int set_serial(struct disk_conf *d, const char *key, const char *serial)
-{
-	size_t len = strlen(serial);
-
-	if (!len || len >= sizeof(d->serial))
-		return fail(E_CONFIG, "%s: serial '%s': 1 to %zu characters",
-			    key, serial, sizeof(d->serial) - 1);
-	for (size_t i = 0; i < len; i++)
-		if (serial[i] < ' ' || serial[i] > '~')
-			return fail(E_CONFIG, "%s: serial '%s': printable "
-				    "ASCII only", key, serial);
-	memcpy(d->serial, serial, len + 1);
-	return 0;
-}
-
-const char *const disk_formats[] = {
-	[FORMAT_RAW] = "raw", [FORMAT_QCOW2] = "qcow2", NULL
-};
-
-static int set_format(struct disk_conf *d, const char *key, const char *value)
-{
-	unsigned word;
-	int rc = set_word(&word, "format", value, disk_formats,
-			  ARRAY_SIZE(disk_formats) - 1);
-
-	d->format = word;
-	return rc < 0 ? fail_in(-E_CONFIG, "%s", key) : 0;
-}
-
-static int set_image(struct disk_conf *d, const char *key, const char *name)
-{
-	int rc = name_check("image", name);
-
-	if (rc < 0)
-		return fail_in(rc, "%s", key);
-	memcpy(d->image, name, strlen(name) + 1);
-	return 0;
-}
-
-static int set_disk_option(struct disk_conf *d, const char *key,
-			   const char *option)
-{
-	const char *value;
-
-	if (!strcmp(option, "ro"))
-		return d->readonly = true, 0;
-	if (starts_with(option, "serial=", &value))
-		return set_serial(d, key, value);
-	if (starts_with(option, "bus=", &value))
-		return !strcmp(value, "virtio") ? 0 :
-			fail(E_CONFIG, "%s: bus '%s': only virtio", key, value);
-	if (starts_with(option, "format=", &value))
-		return set_format(d, key, value);
-	if (starts_with(option, "image=", &value))
-		return set_image(d, key, value);
-	return fail(E_USAGE, "%s: '%s': not a disk option (bus= format= image= "
-		    "ro serial=); a path may hold no comma", key, option);
-}
-
 /* The index N of "PREFIXn" as it is written by us: no sign, no zeros. */
 static int parse_index(const char *key, const char *digits, unsigned count,
 		       unsigned *out)
@@ -232,24 +173,10 @@ static int parse_index(const char *key, const char *digits, unsigned count,
 
 static int parse_disk(struct vmconf *vc, const char *key, const char *value)
 {
-	autofree char *copy = strdup(value);
-	char *rest = copy;
-	struct disk_conf *d;
 	unsigned i = 0;
 	int rc = parse_index(key, key + strlen("disk"), VMCONF_DISKS, &i);
 
-	if (rc < 0)
-		return rc;
-	if (!copy)
-		return no_memory(key);
-	d = &vc->disk[i];
-	rc = set_path(&d->path, key, cut(&rest, ','));
-	while (rc == 0 && rest)
-		rc = set_disk_option(d, key, cut(&rest, ','));
-	if (rc == 0 && d->image[0] && d->format != FORMAT_QCOW2)
-		rc = fail(E_CONFIG, "%s: image=%s wants format=qcow2", key,
-			  d->image);
-	return rc;
+	return rc < 0 ? rc : disk_conf_parse(&vc->disk[i], key, value);
 }
 
 /* For people and scripts; nothing in the VM. */
@@ -274,8 +201,8 @@ const struct vmconf_key vmconf_keys[] = {
 	  "or hvc0", false, parse_console },
 	{ "console_log", "SIZE", "1M", "console output kept on disk, 64K to "
 	  "64M", false, parse_console_log },
-	{ "disk*", "FILE[,format=raw|qcow2][,image=NAME][,ro][,serial=TEXT]", NULL,
-	  "disk0 to disk15: file or block device", false, parse_disk },
+	{ "disk*", "FILE[,OPTION...]", NULL, "disk0 to disk15: file or block "
+	  "device", false, parse_disk },
 	{ "note", "TEXT", NULL, "anything, for people and scripts", true,
 	  parse_note },
 	{ 0 }
@@ -339,4 +266,9 @@ void vmconf_release(struct vmconf *vc)
 	for (int i = 0; i < VMCONF_DISKS; i++)
 		free(vc->disk[i].path);
 	*vc = (struct vmconf){ 0 };
+}
+
+unsigned vmconf_queues(const struct vmconf *vc, const struct disk_conf *d)
+{
+	return d->queues ? d->queues : min_u64(vc->cpus, DISK_QUEUES);
 }

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "base/types.h"
 #include "state/config.h"
+#include "state/diskconf.h"
 
 enum {
 	VMCONF_DISKS = 16,
@@ -38,22 +39,6 @@ enum console_kind { CONSOLE_SERIAL, CONSOLE_VIRTIO };
  */
 enum engine_kind { ENGINE_AUTO, ENGINE_KVM, ENGINE_QEMU, ENGINE_KVM_ANY };
 extern const char *const engine_kinds[];	/* their words; NULL at the end */
-
-/*
- * diskN=PATH[,bus=virtio][,format=raw|qcow2][,image=NAME][,ro][,serial=TEXT];
- * no comma in PATH. The format is what is said here: a guest can write a
- * header of any format into a raw disk, so none is ever guessed.
- */
-enum disk_format { FORMAT_RAW, FORMAT_QCOW2 };
-extern const char *const disk_formats[];	/* their words; NULL at the end */
-
-struct disk_conf {
-	char *path;	/* NULL: no such disk */
-	enum disk_format format;
-	char image[NAME_MAX_LEN + 1];	/* shows through (image.h); "": none */
-	bool readonly;
-	char serial[21];	/* at most 20 printable characters */
-};
 
 struct vmconf {
 	unsigned cpus;
@@ -88,5 +73,8 @@ const struct vmconf_key *vmconf_key(const char *key);
 int vmconf_parse(struct vmconf *vc, const struct config *c,
 		 void (*warn)(const char *key));
 void vmconf_release(struct vmconf *vc);
+
+/* How many queues disk D of VC has. */
+unsigned vmconf_queues(const struct vmconf *vc, const struct disk_conf *d);
 
 #endif

@@ -35,7 +35,7 @@ static void box_stop(struct virtio *v)
 }
 
 static const struct virtio_ops box_ops = {
-	.name = "box", .id = 2, .pci_class = 0x018000, .nqueues = 3,
+	.name = "box", .id = 2, .pci_class = 0x018000,
 	.config_size = 13, .config_read = box_read, .config_write = box_write,
 	.start = box_start, .stop = box_stop,
 };
@@ -55,7 +55,7 @@ static void setup(void)
 	memset(&box, 0, sizeof(box));
 	for (unsigned i = 0; i < sizeof(box.config); i++)
 		box.config[i] = i + 1;
-	virtio_init(&box.virtio, &box_ops, &f.mem, "box0");
+	virtio_init(&box.virtio, &box_ops, 3, &f.mem, "box0");
 	virtio_pci_init(&box.pci, &box.virtio, &f.chip.irqchip);
 	pci_bus_add(&f.pci, &box.pci.pci, at);
 	fake_probe(&drv, &f, at);
@@ -452,7 +452,7 @@ TEST(several_devices_share_a_bus)
 
 	setup();
 	memset(&other, 0, sizeof(other));
-	virtio_init(&other.virtio, &box_ops, &f.mem, "box1");
+	virtio_init(&other.virtio, &box_ops, 3, &f.mem, "box1");
 	virtio_pci_init(&other.pci, &other.virtio, &f.chip.irqchip);
 	EQ(pci_bus_add(&f.pci, &other.pci.pci, pci_devfn(7, 0)), 0);
 	fake_probe(&d, &f, pci_devfn(7, 0));

@@ -29,7 +29,7 @@ static void idle_stop(struct virtio *v)
 }
 
 static const struct virtio_ops idle_ops = {
-	.name = "idle", .id = 40, .pci_class = 0xff0000, .nqueues = 2,
+	.name = "idle", .id = 40, .pci_class = 0xff0000,
 	.features = VIRTIO_F_BIT(3), .start = idle_start, .stop = idle_stop,
 };
 
@@ -53,7 +53,7 @@ static void plug(void)
 {
 	fake_init(&f);
 	memset(&dev, 0, sizeof(dev));
-	virtio_init(&dev.virtio, &idle_ops, &f.mem, "idle0");
+	virtio_init(&dev.virtio, &idle_ops, 2, &f.mem, "idle0");
 	virtio_pci_init(&dev.pci, &dev.virtio, &f.chip.irqchip);
 	pci_bus_add(&f.pci, &dev.pci.pci, pci_devfn(1, 0));
 	fake_probe(&drv, &f, pci_devfn(1, 0));

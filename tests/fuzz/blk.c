@@ -87,6 +87,9 @@ static int disk_flush(struct block *b)
 
 static void set_up(void)
 {
+	static const struct virtio_blk_conf conf = {
+		.serial = "fuzz", .queues = 1,
+	};
 	static const struct block_ops ops = {
 		.name = "fuzz", .readv = disk_readv, .writev = disk_writev,
 		.flush = disk_flush,
@@ -95,7 +98,7 @@ static void set_up(void)
 	rig.disk = (struct block){ .ops = &ops, .size = DISK,
 				   .block_size = 512 };
 	if (fake_init(&rig.f) < 0 ||
-	    virtio_blk_init(&rig.blk, &rig.f.mem, &rig.disk, "fuzz",
+	    virtio_blk_init(&rig.blk, &rig.f.mem, &rig.disk, &conf,
 			    "disk0") < 0)
 		abort();
 	virtio_pci_init(&rig.pci, &rig.blk.virtio, &rig.f.chip.irqchip);

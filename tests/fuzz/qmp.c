@@ -34,11 +34,12 @@ struct peer {
 	struct buf events;
 };
 
-static void on_event(void *arg, const char *name, const char *reason)
+static void on_event(void *arg, const char *name, const char *reason,
+		     const char *action)
 {
 	struct peer *p = arg;
 
-	MUST(*name && reason);
+	MUST(*name && reason && action);
 	buf_printf(&p->events, "%s/%s\n", name, reason);
 }
 
@@ -78,7 +79,7 @@ static void call(struct peer *p, bool line)
 {
 	autobuf struct buf text = BUF_INIT;
 	uint64_t id = p->q.id;
-	int rc = qmp_call(&p->q, "command", line ? "line" : NULL, &text, 1);
+	int rc = qmp_call(&p->q, "command", line ? "{\"a\":1}" : NULL, &text, 1);
 
 	check(p, rc);
 	MUST(p->q.id == id + 1);

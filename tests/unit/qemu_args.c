@@ -302,7 +302,10 @@ TEST(a_disk_is_the_descriptor_we_have_locked)
 	OK(!strncmp(t.device, "virtio-blk-pci,", 15));
 	MEMBER(t.device, "disable-legacy", "on");
 	MEMBER(t.device, "logical_block_size", "512");
-	MEMBER(t.device, "physical_block_size", "512");
+	MEMBER(t.device, "physical_block_size", "4096");
+	MEMBER(t.device, "num-queues", "1");
+	MEMBER(t.device, "write-cache", "on");
+	MEMBER(t.device, "werror", "enospc");
 	end();
 }
 
@@ -348,10 +351,31 @@ TEST(a_disk_has_the_size_it_has_with_us)
 	OK(begin("disk0=a\ndisk1=b\n"));
 	EQ(make(false), 0);
 	OK(follow("0x4", &t));
-	MEMBER(t.disk, "offset", "0");
-	MEMBER(t.disk, "size", "1048576");
+	MEMBER(t.disk, "size", "");	/* the file's: it may grow */
 	OK(follow("0x5", &t));
+	MEMBER(t.disk, "offset", "0");
 	MEMBER(t.disk, "size", "4096");		/* without the half block */
+	end();
+}
+
+TEST(caches_and_errors_are_as_the_config_says)
+{
+	struct told t;
+
+	OK(begin("cpus=20\ndisk0=a,cache=writethrough,werror=stop\n"
+		 "disk1=b,cache=unsafe,werror=report,queues=3\n"));
+	EQ(make(false), 0);
+	OK(follow("0x4", &t));
+	MEMBER(t.device, "write-cache", "off");
+	MEMBER(t.device, "config-wce", "off");
+	MEMBER(t.device, "werror", "stop");
+	MEMBER(t.device, "num-queues", "8");
+	MEMBER(t.file, "cache.no-flush", "");
+	OK(follow("0x5", &t));
+	MEMBER(t.device, "write-cache", "on");
+	MEMBER(t.device, "werror", "report");
+	MEMBER(t.device, "num-queues", "3");
+	MEMBER(t.file, "cache.no-flush", "on");
 	end();
 }
 
@@ -363,7 +387,7 @@ TEST(a_serial_number_is_no_further_options)
 		{ ",", ",serial=,," },
 		{ "x,,y", ",serial=x,,,,y" },
 		{ "a=b \"c\"", ",serial=a=b \"c\"" },
-		{ "", "=512" },
+		{ "", "=4096" },
 	};
 
 	OK(begin("disk0=a\n"));
@@ -434,5 +458,6 @@ TESTS(T(there_is_nothing_but_what_is_named),
       T(each_disk_is_in_its_slot_whatever_others_there_are),
       T(read_only_is_said_to_every_layer_and_no_layer_decides_itself),
       T(a_disk_has_the_size_it_has_with_us),
+      T(caches_and_errors_are_as_the_config_says),
       T(a_serial_number_is_no_further_options),
       T(nothing_is_named_by_its_path), T(releasing_is_idempotent))

@@ -33,18 +33,20 @@
 static struct fixture {
 	struct qmp q;
 	int peer;
-	struct buf events;	/* "NAME/REASON " each */
+	struct buf events;	/* "NAME/REASON[/ACTION] " each */
 	struct buf heard;	/* the commands */
 	uint64_t pause_ns;	/* before each byte */
 	pthread_t thread;
 	bool runs;		/* the thread is to be joined */
 } fx;
 
-static void on_event(void *arg, const char *name, const char *reason)
+static void on_event(void *arg, const char *name, const char *reason,
+		     const char *action)
 {
 	struct fixture *f = arg;
 
-	buf_printf(&f->events, "%s/%s ", name, reason);
+	buf_printf(&f->events, "%s/%s%s%s ", name, reason, *action ? "/" : "",
+		   action);
 }
 
 static bool send_text(const char *text, size_t len)
@@ -188,17 +190,17 @@ TEST(a_greeting_tells_the_version_and_command_mode_is_entered)
 	end();
 }
 
-TEST(commands_are_numbered_and_a_line_is_quoted)
+TEST(commands_are_numbered_and_have_their_arguments)
 {
 	EQ(open_with(HELLO "|" DONE(2) "|" DONE(3) "|" DONE(4)), 0);
 	EQ(call("cont"), 0);
-	EQ(qmp_call(&fx.q, "human-monitor-command", "i /w \"0\\x602\"\n", NULL,
-		    SECOND), 0);
+	EQ(qmp_call(&fx.q, "human-monitor-command",
+		    "{\"command-line\": \"i /w 0x602\"}", NULL, SECOND), 0);
 	EQ(call("stop"), 0);
 	STR(heard(), "{\"execute\":\"qmp_capabilities\",\"id\":1}\n"
 	    "{\"execute\":\"cont\",\"id\":2}\n"
 	    "{\"execute\":\"human-monitor-command\",\"id\":3,"
-	    "\"arguments\":{\"command-line\":\"i /w \\\"0\\\\x602\\\"\\n\"}}\n"
+	    "\"arguments\":{\"command-line\":\"i /w 0x602\"}}\n"
 	    "{\"execute\":\"stop\",\"id\":4}\n");
 	end();
 }
@@ -554,8 +556,9 @@ TEST(a_peer_that_reads_nothing_does_not_hold_up_the_caller)
 	EQ(open_with(HELLO), 0);
 	finish();
 	for (int i = 0; i < 2000; i++)
-		EQ(qmp_call(&fx.q, "human-monitor-command", "i /w 0x602",
-			    NULL, 0), -E_TIMEOUT);
+		EQ(qmp_call(&fx.q, "human-monitor-command",
+			    "{\"command-line\":\"i /w 0x602\"}", NULL, 0),
+		   -E_TIMEOUT);
 	OK(now_ns() - start < 20 * SECOND);
 	/* it reads again: no command was cut in two */
 	for (const char *c = heard(); *c; c++)
@@ -602,7 +605,7 @@ TEST(closing_is_idempotent_and_takes_the_socket)
 }
 
 TESTS(T(a_greeting_tells_the_version_and_command_mode_is_entered),
-      T(commands_are_numbered_and_a_line_is_quoted),
+      T(commands_are_numbered_and_have_their_arguments),
       T(what_a_command_returns_is_its_text_or_its_status),
       T(a_refusal_is_qemus_own_sentence), T(a_peer_that_closes_has_ended),
       T(what_came_before_the_end_is_handed_out),
