@@ -17,7 +17,7 @@ CONSOLE_MAX=$((1100 << 10))
 
 setup() {
 	scratch
-	need_engine
+	need_kvm
 }
 
 teardown() {

@@ -9,7 +9,6 @@ load lib
 
 setup() {
 	scratch
-	need_engine
 }
 
 teardown() {

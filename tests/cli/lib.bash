@@ -7,7 +7,8 @@
 #	setup() { scratch; }
 #
 # VM_BIN is the build; by default that of plain make. VM_ENGINE is what runs
-# guests: kvm-any, for which the guests of a page are made, or qemu.
+# guests: kvm-any, for which the guests of a page are made, or qemu; by default
+# the first that there is.
 
 bats_require_minimum_version 1.5.0
 
@@ -16,7 +17,8 @@ VM_BIN=${VM_BIN:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)/build}
 # A state directory and a current directory of this test's own.
 scratch() {
 	export PATH=$VM_BIN:$PATH VM_STATE=$BATS_TEST_TMPDIR/state LC_ALL=C
-	export VM_ENGINE=${VM_ENGINE:-kvm-any}
+	[[ ${VM_ENGINE:-} ]] || { [[ -w /dev/kvm ]] && VM_ENGINE=kvm-any || VM_ENGINE=qemu; }
+	export VM_ENGINE
 	unset FAKES
 	umask 022
 	cd "$BATS_TEST_TMPDIR" || return 1
@@ -65,8 +67,8 @@ put() {
 }
 
 # Skips where our hypervisor is wanted and there is no KVM at all.
-need_engine() {
-	[[ $VM_ENGINE = qemu || -w /dev/kvm ]] || skip "no /dev/kvm that may be written"
+need_kvm() {
+	[[ -w /dev/kvm ]] || skip "no /dev/kvm that may be written"
 }
 
 # Skips unless mount namespaces may be made.

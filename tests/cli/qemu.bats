@@ -507,23 +507,6 @@ files() { held "$1" | grep -vE 'socket|pipe|/dev/kvm' | cut -d' ' -f2-; }
 		"$(in_lines $'a\trunning\tqemu' $'b\trunning\tqemu' $'c\trunning\tqemu')" ]
 }
 
-@test "a VM made under one engine runs under the other: same config, same locks" {
-	[[ -w /dev/kvm ]] || skip "no /dev/kvm that may be written"
-	truncate -s 1M d.img
-	make t1 t2 --disk "$PWD/d.img" --set note="as it was"
-	cp "$VM_STATE/vms/t1/config" before
-	for engines in "kvm-any qemu" "qemu kvm-any"; do
-		read -r mine other <<<"$engines"
-		run -0 vm-boot --engine "$mine" t1
-		run -0 vm-wait t1 --for login -t 20
-		[ "$(col t1 engine)" = "$mine" ]
-		run -11 --separate-stderr vm-boot --engine "$other" t2
-		[[ $stderr == *"d.img"* ]]
-		run -0 vm-stop -t 20 t1
-	done
-	cmp before "$VM_STATE/vms/t1/config"
-}
-
 # -- the console --
 
 @test "what is typed arrives whole, however much it is" {

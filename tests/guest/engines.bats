@@ -3,6 +3,7 @@
 #
 # One VM on one engine and then on the other, where there are both: on a host
 # with VT-x or SVM, or the lab.
+# shellcheck disable=SC2154	# bats sets stderr
 
 load lib
 
@@ -30,4 +31,20 @@ on() {
 	on qemu 'for d in vda vdb; do dd if=/dev/$d skip=100 count=1 | head -n 1; done | uniq -c; for d in vda vdb; do echo from-qemu | dd of=/dev/$d seek=200 conv=fsync; done' '2 from-kvm'
 	on kvm 'for d in vda vdb; do dd if=/dev/$d skip=200 count=1 | head -n 1; done | uniq -c' '2 from-qemu'
 	run -0 qemu-img check "$VM_STATE/vms/k/disk/disk0.qcow2"
+}
+
+@test "the config is the same under both, and so are the locks" {
+	truncate -s 1M d.img
+	vm-create t1 t2 --kernel "$VM_BIN/tests/guest/tiny" --disk "$PWD/d.img" --set note="as it was"
+	cp "$VM_STATE/vms/t1/config" before
+	for engines in "kvm qemu" "qemu kvm"; do
+		read -r mine other <<<"$engines"
+		run -0 vm-boot --engine "$mine" t1
+		run -0 vm-wait t1 --for login -t 60
+		[ "$(col t1 engine)" = "$mine" ]
+		run -11 --separate-stderr vm-boot --engine "$other" t2
+		[[ $stderr == *"d.img"* ]]
+		run -0 vm-stop -t 60 t1
+	done
+	cmp before "$VM_STATE/vms/t1/config"
 }
