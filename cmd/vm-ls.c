@@ -28,7 +28,7 @@ static const uint64_t answer_ns = 500000000, hurry_ns = 20000000;
 static const uint64_t patience_ns = 2000000000;
 
 enum {
-	NAME, STATE, CPUS, MEMORY, DISK, UPTIME, PID, SINCE, BOOTS,
+	NAME, STATE, CPUS, MEMORY, DISK, UPTIME, REASON, PID, SINCE, BOOTS,
 	EXITS, CREATED, MACHINE, ENGINE,
 	KERNEL, INITRD, APPEND, CONSOLE, NOTE, NCOLS
 };
@@ -40,6 +40,8 @@ static const struct column cols[] = {
 	[MEMORY] = { "memory", COL_SIZE, true, "guest memory" },
 	[DISK] = { "disk", COL_SIZE, true, "its disks' sizes, in sum" },
 	[UPTIME] = { "uptime", COL_AGE, true, "how long it runs" },
+	[REASON] = { "reason", COL_TEXT, false, "why it is paused or has crashed",
+		     true },
 	[PID] = { "pid", COL_NUM, false, "the process that runs it" },
 	[SINCE] = { "since", COL_TIME, false, "when it was started" },
 	[BOOTS] = { "boots", COL_NUM, false, "how often it was entered since" },
@@ -126,7 +128,7 @@ static int add_live(struct list *l, const struct vm *vm, struct cell *row)
 {
 	autobuf struct buf answer = BUF_INIT;
 	uint64_t now = time(NULL);
-	char state[24], engine[24];
+	char state[24], engine[24], reason[ERR_MAX];
 	int rc = vm_locked(vm);
 
 	if (rc < 0)
@@ -137,6 +139,8 @@ static int add_live(struct list *l, const struct vm *vm, struct cell *row)
 		buf_str(&answer, "state=stopped\n");
 	if (ctl_value(answer.data, "state", state, sizeof(state)))
 		cell_text(&row[STATE], state);
+	if (ctl_value(answer.data, "reason", reason, sizeof(reason)))
+		cell_text(&row[REASON], reason);
 	set_num(&row[PID], answer.data, "pid");
 	set_num(&row[SINCE], answer.data, "since");
 	set_num(&row[BOOTS], answer.data, "boots");
@@ -323,8 +327,8 @@ static bool wants_any(const struct table *t, const int *col, size_t n)
 
 static int run(int argc, char **argv)
 {
-	static const int live[] = { STATE, UPTIME, PID, SINCE, BOOTS, EXITS,
-				    ENGINE };
+	static const int live[] = { STATE, UPTIME, REASON, PID, SINCE, BOOTS,
+				    EXITS, ENGINE };
 	static const int config[] = {
 		STATE, CPUS, MEMORY, DISK, MACHINE, ENGINE, KERNEL, INITRD, APPEND,
 		CONSOLE, NOTE,

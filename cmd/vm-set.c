@@ -2,21 +2,26 @@
 /*
  * vm-set - changes the config of VMs.
  *
- * The new config is checked as a whole before it replaces the old one. Two
+ * The new config is checked as a whole before it replaces the old one, and
+ * what a running VM can be given comes last: limits and sizes of disks. Two
  * changes of one VM at the same time come one after the other: each holds a
  * lock on the VM's directory, for a running VM's own lock belongs to it.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 
 #include "base/err.h"
 #include "cli/each.h"
+#include "cli/live.h"
 #include "cli/near.h"
 #include "cli/opt.h"
 #include "cli/out.h"
 #include "ctl/ctl.h"
 #include "image/check.h"
+#include "image/disk.h"
 #include "state/vm.h"
 
 static struct args {
@@ -80,6 +85,39 @@ static int read_operands(struct task *t, int argc, char **argv)
 
 /* -- one VM -- */
 
+/* What is to become of it, and where it stands. */
+struct work {
+	struct task *task;
+	struct vm *vm;
+	bool running;
+	struct config old, new;
+	struct vmconf was, is;		/* `was` is empty where it cannot be read */
+	uint64_t size[VMCONF_DISKS];	/* to grow to, 0: stays */
+};
+
+/* The N of "diskN", a key that is known. */
+static unsigned disk_index(const char *key)
+{
+	return strtoul(key + strlen("disk"), NULL, 10) % VMCONF_DISKS;
+}
+
+/*
+ * KEY is "diskN.WORD", an option of a disk: WORD, and KEY cut to "diskN" in
+ * BASE (16 bytes). NULL: it is another key, BASE may be anything.
+ */
+static const char *disk_word(const char *key, char base[16])
+{
+	const char *dot = strchr(key, '.');
+
+	if (!dot || dot - key > 15)
+		return NULL;
+	memcpy(base, key, dot - key);
+	base[dot - key] = '\0';
+	if (!starts_with(base, "disk", NULL) || !vmconf_key(base))
+		return NULL;
+	return dot + 1;
+}
+
 /* A key nobody knows may be changed only where it is already. */
 static int check_key(const struct config *conf, const char *key)
 {
@@ -95,42 +133,72 @@ static int check_key(const struct config *conf, const char *key)
 	return fail(E_USAGE, "unknown key '%s'%s%s%s", key, NEAR_HINT(&near));
 }
 
-static int apply(const struct task *t, struct config *conf)
+static int unknown_word(const char *key, const char *word)
 {
+	struct near near = NEAR(word);
+
+	near_try(&near, "size");
+	for (const struct disk_option *o = disk_options; o->word; o++)
+		near_try(&near, o->word);
+	return fail(E_USAGE, "unknown key '%s'%s%s%s", key, NEAR_HINT(&near));
+}
+
+/* diskN.size: not of the config, but of the disk itself. */
+static int ask_size(struct work *w, const char *disk, const char *value)
+{
+	uint64_t *size = &w->size[disk_index(disk)];
+	int rc = value ? parse_size("size", value, size) :
+			 fail(E_USAGE, "size: none given");
+
+	if (rc == 0 && (!*size || *size > INT64_MAX))
+		rc = fail(E_CONFIG, "size %s: larger than any file, or none",
+			  value);
+	return rc < 0 ? fail_in(rc, "%s", disk) : 0;
+}
+
+static int set_word(struct work *w, const struct setting *s, const char *word,
+		    const char *disk)
+{
+	const char *value = config_get(&w->new, disk);
+	const struct disk_option *o = disk_option(word);
+	autobuf struct buf text = BUF_INIT;
+	bool on = true;
+	int rc;
+
+	if (!o && strcmp(word, "size"))
+		return unknown_word(s->key, word);
+	if (!value)
+		return fail(E_CONFIG, "%s: there is no such disk", disk);
+	if (!o)
+		return ask_size(w, disk, s->value);
+	rc = s->value && !o->meta ? parse_bool(s->key, s->value, &on) : 0;
+	if (rc < 0)
+		return rc;
+	disk_conf_edit(value, word, on ? s->value : NULL, &text);
+	if (text.failed)
+		return fail(ENOMEM, "out of memory");
+	return config_set(&w->new, disk, text.data);
+}
+
+static int apply(struct work *w)
+{
+	const struct task *t = w->task;
 	int rc = 0;
 
 	for (size_t i = 0; i < t->n && rc == 0; i++) {
-		rc = check_key(conf, t->set[i].key);
+		const struct setting *s = &t->set[i];
+		char disk[16];
+		const char *word = disk_word(s->key, disk);
+
+		if (word) {
+			rc = set_word(w, s, word, disk);
+			continue;
+		}
+		rc = check_key(&w->new, s->key);
 		if (rc == 0)
-			rc = config_set(conf, t->set[i].key, t->set[i].value);
+			rc = config_set(&w->new, s->key, s->value);
 	}
 	return rc;
-}
-
-static bool changed(const struct config *old, const struct config *new,
-		    const char *key)
-{
-	const char *a = config_get(old, key), *b = config_get(new, key);
-
-	return a && b ? strcmp(a, b) : a != b;
-}
-
-/* Whether S[I] is the last one that sets its key to something else. */
-static bool is_change(const struct task *t, size_t i, const struct config *old,
-		      const struct config *new)
-{
-	for (size_t k = i + 1; k < t->n; k++)
-		if (!strcmp(t->set[k].key, t->set[i].key))
-			return false;
-	return changed(old, new, t->set[i].key);
-}
-
-/* Whether a VM that runs must be booted again to heed KEY. */
-static bool waits(const char *key)
-{
-	const struct vmconf_key *row = vmconf_key(key);
-
-	return !row || !row->live;
 }
 
 static void warn_key(const char *key)
@@ -154,54 +222,180 @@ static bool names_file(const struct task *t)
  * The config as a whole. The files are looked at when one is set: a disk that
  * is away for now is no reason against more memory.
  */
-static int check(const struct task *t, const struct vm *vm,
-		 const struct config *conf)
+static int check(struct work *w)
 {
-	struct vmconf vc = { 0 };
-	int rc = vmconf_parse(&vc, conf, warn_key);
+	int rc = vmconf_parse(&w->is, &w->new, warn_key);
 
+	if (rc == 0 && names_file(w->task))
+		rc = check_files(args.dry_run ? NULL : &w->task->store,
+				 w->vm->dir, &w->is);
+	return rc;
+}
+
+/* -- what takes effect at once -- */
+
+/* Whether a VM that runs must be booted again to heed KEY, which changed. */
+static bool waits(const struct work *w, const char *key)
+{
+	const struct vmconf_key *row = vmconf_key(key);
+	unsigned i;
+
+	if (!row || !starts_with(key, "disk", NULL))
+		return !row || !row->live;
+	i = disk_index(key);
+	return !disk_conf_same(&w->was.disk[i], &w->is.disk[i]);
+}
+
+static bool changed(const struct work *w, const char *key)
+{
+	const char *a = config_get(&w->old, key), *b = config_get(&w->new, key);
+
+	return a && b ? strcmp(a, b) : a != b;
+}
+
+/* Says which keys the running VM does not heed yet. */
+static void say_waiting(const struct work *w)
+{
+	const struct config *of[] = { &w->new, &w->old };
+
+	for (size_t c = 0; c < ARRAY_SIZE(of); c++)
+		for (size_t i = 0; i < of[c]->n; i++) {
+			const char *key = of[c]->line[i].key;
+
+			/* what was taken out is in the old one alone */
+			if (!key || (c && config_get(&w->new, key)))
+				continue;
+			if (changed(w, key) && waits(w, key))
+				say("%s: %s: from the next boot", w->vm->name,
+				    key);
+		}
+}
+
+static void add_rate(struct buf *b, const char *word, const struct disk_rate *r)
+{
+	if (!r->per_second)
+		return;
+	buf_printf(b, "%s%s=%" PRIu64, b->len && b->data[b->len - 1] != ' ' ?
+		   "," : "", word, r->per_second);
+	if (r->burst)
+		buf_printf(b, "/%" PRIu64, r->burst);
+}
+
+/* The running VM's disk I has the limits of its config from now on. */
+static int limit_disk(const struct work *w, int i)
+{
+	const struct disk_conf *d = &w->is.disk[i];
+	autobuf struct buf request = BUF_INIT;
+
+	buf_printf(&request, "limit %d ", i);
+	add_rate(&request, "iops", &d->iops);
+	add_rate(&request, "bps", &d->bps);
+	if (request.failed)
+		return fail(ENOMEM, "out of memory");
+	return live_ask(&w->task->store, w->vm->name, request.data);
+}
+
+/* Of one that does not run the file is open to us as to it. */
+static int grow_offline(const struct work *w, int i)
+{
+	const struct disk_conf *d = &w->is.disk[i];
+	enum disk_format below;
+	struct block *b;
+	int rc;
+
+	if (fchdir(w->vm->dir) < 0)
+		return fail_sys("%s", w->vm->name);
+	rc = disk_open(&b, &w->task->store, d, false, &below);
 	if (rc < 0)
 		return rc;
-	if (names_file(t))
-		rc = check_files(args.dry_run ? NULL : &t->store, vm->dir, &vc);
-	vmconf_release(&vc);
+	if (w->size[i] < block_bytes(b))
+		rc = fail(E_CONFIG, "a disk only grows, and it has %" PRIu64
+			  " bytes", block_bytes(b));
+	else if (w->size[i] > block_bytes(b))
+		rc = block_resize(b, w->size[i]);
+	if (rc == 0 && block_flush(b) < 0)
+		rc = fail(EIO, "%s: not written whole", d->path);
+	block_close(b);
 	return rc;
 }
 
-/* Sets T's values in the config of VM, which runs if RUNNING. */
-static int replace(const struct task *t, struct vm *vm, bool running,
-		   const struct config *old, struct config *new)
+static int grow_disk(const struct work *w, int i)
 {
-	int rc = apply(t, new), changes = 0;
+	char request[64];
+	int rc;
+
+	snprintf(request, sizeof(request), "resize %d %" PRIu64, i,
+		 w->size[i]);
+	if (w->running)
+		return live_ask(&w->task->store, w->vm->name, request);
+	rc = grow_offline(w, i);
+	return rc < 0 ? fail_in(rc, "%s: disk%d", w->vm->name, i) : 0;
+}
+
+/* Every sentence of what follows begins with the VM's name. */
+static int apply_to_disks(const struct work *w)
+{
+	int rc = 0;
+
+	for (int i = 0; i < VMCONF_DISKS && rc == 0; i++) {
+		if (w->running && w->is.disk[i].path &&
+		    disk_conf_same(&w->was.disk[i], &w->is.disk[i]) &&
+		    !disk_conf_same_rates(&w->was.disk[i], &w->is.disk[i]))
+			rc = limit_disk(w, i);
+		if (rc == 0 && w->size[i])
+			rc = grow_disk(w, i);
+	}
+	return rc;
+}
+
+/* -- all of it -- */
+
+static bool any_changed(const struct work *w)
+{
+	for (size_t i = 0; i < w->task->n; i++) {
+		char disk[16];
+		bool of_disk = disk_word(w->task->set[i].key, disk);
+
+		if (changed(w, of_disk ? disk : w->task->set[i].key))
+			return true;
+	}
+	return false;
+}
+
+static int carry_out(struct work *w)
+{
+	int rc = apply(w);
 
 	if (rc == 0)
-		rc = check(t, vm, new);
+		rc = check(w);
 	if (rc < 0)
-		return fail_in(rc, "%s", vm->name);
-	for (size_t i = 0; i < t->n; i++)
-		changes += is_change(t, i, old, new);
-	if (!changes || args.dry_run)
+		return fail_in(rc, "%s", w->vm->name);
+	/* One that cannot be read is repaired here, not compared with. */
+	if (vmconf_parse(&w->was, &w->old, NULL) < 0)
+		w->was = (struct vmconf){ 0 };
+	if (args.dry_run)
 		return 0;
-	rc = vm_set_config(vm, new);
-	for (size_t i = 0; i < t->n && rc == 0 && running; i++)
-		if (is_change(t, i, old, new) && waits(t->set[i].key))
-			say("%s: %s: from the next boot", vm->name,
-			    t->set[i].key);
-	return rc;
+	if (any_changed(w)) {
+		rc = vm_set_config(w->vm, &w->new);
+		if (rc == 0 && w->running)
+			say_waiting(w);
+	}
+	return rc == 0 ? apply_to_disks(w) : rc;
 }
 
-static int change(const struct task *t, struct vm *vm, bool running)
+static int change(struct task *t, struct vm *vm, bool running)
 {
-	struct config old = CONFIG_INIT, new = CONFIG_INIT;
-	int rc = vm_config(vm, &old);
+	struct work w = { .task = t, .vm = vm, .running = running };
+	int rc = vm_config(vm, &w.old);
 
-	if (rc == 0) {
-		rc = config_copy(&new, &old);
-		if (rc == 0)
-			rc = replace(t, vm, running, &old, &new);
-	}
-	config_release(&old);
-	config_release(&new);
+	if (rc == 0)
+		rc = config_copy(&w.new, &w.old);
+	if (rc == 0)
+		rc = carry_out(&w);
+	vmconf_release(&w.was);
+	vmconf_release(&w.is);
+	config_release(&w.old);
+	config_release(&w.new);
 	return rc;
 }
 
@@ -272,9 +466,11 @@ const struct command command = {
 	.name = "vm-set",
 	.operands = "VM... KEY=VALUE...",
 	.summary = "change the configuration of virtual machines",
-	.details = "\"KEY=\" takes a key out, so that its default holds. A "
-		   "running VM keeps what it has\nuntil it is booted anew; "
-		   "which keys wait for that is said on standard error.",
+	.details = "\"KEY=\" takes a key out, so that its default holds; "
+		   "diskN.WORD=VALUE sets one option\nof a disk, diskN.size= "
+		   "grows it. A running VM grows its disks and heeds their\n"
+		   "limits at once; the rest waits for the next boot, and "
+		   "which that is, is said on\nstandard error.",
 	.opts = opts,
 	.args = &args,
 	.complete = COMPLETE_KEY,

@@ -30,7 +30,7 @@ _vm_table() {
 		;;
 	vm-ls)
 		options='-H:flag --no-header:flag -p:flag --exact:flag -o:column --columns:column -s:column --sort:column -S:column --sort-down:column -f:column --filter:column -q:flag --quiet:flag --json:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
-		columns='name state cpus memory disk uptime pid since boots exits created machine engine kernel initrd append console note'
+		columns='name state cpus memory disk uptime reason pid since boots exits created machine engine kernel initrd append console note'
 		operand=vm
 		;;
 	vm-pause)

@@ -151,7 +151,7 @@ complete -c vm -n '__vm_is image' -l state -x -a '(__fish_complete_directories)'
 complete -c vm -n '__vm_is image' -s v -l verbose -d 'say more on standard error'
 complete -c vm -n '__vm_is image' -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
 
-set -l columns name state cpus memory disk uptime pid since boots exits created machine engine kernel initrd append console note
+set -l columns name state cpus memory disk uptime reason pid since boots exits created machine engine kernel initrd append console note
 complete -c vm-ls -f
 complete -c vm-ls -a '(__vm_names)'
 complete -c vm-ls -s H -l no-header -d 'no header, columns separated by one tab'

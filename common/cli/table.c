@@ -165,8 +165,16 @@ int table_init(struct table *t, const struct column *cols,
 	return rc;
 }
 
+/* Whether columns may come as they are needed: nobody counts them. */
+static bool for_people(const struct table_args *a)
+{
+	return !a->columns && !a->no_header && !a->quiet && !a->json;
+}
+
 bool table_wants(const struct table *t, int col)
 {
+	if (t->cols[col].if_any && for_people(t->args))
+		return true;
 	for (int i = 0; i < t->nshow; i++)
 		if (t->show[i] == col)
 			return true;
@@ -438,6 +446,21 @@ static void print_json(struct table *t, const size_t *order, size_t n,
 	}
 }
 
+static bool has_any(struct table *t, const size_t *order, size_t n, int col)
+{
+	for (size_t r = 0; r < n; r++)
+		if (cell_at(t, order[r], col)->set)
+			return true;
+	return false;
+}
+
+static void add_needed(struct table *t, const size_t *order, size_t n)
+{
+	for (int i = 0; i < t->ncols; i++)
+		if (t->cols[i].if_any && has_any(t, order, n, i))
+			t->show[t->nshow++] = i;
+}
+
 int table_print(struct table *t)
 {
 	autobuf struct buf out = BUF_INIT;
@@ -447,6 +470,8 @@ int table_print(struct table *t)
 	if (!order)
 		return fail(ENOMEM, "out of memory");
 	n = arrange(t, order);
+	if (for_people(t->args))
+		add_needed(t, order, n);
 	if (t->args->json)
 		print_json(t, order, n, &out);
 	else if (t->args->no_header || t->args->quiet)

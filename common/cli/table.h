@@ -9,7 +9,8 @@
  *		{ 0 }
  *	};
  *
- * Text: a header in capitals and aligned columns; -H no header and tabs; -p exact
+ * Text: a header in capitals and aligned columns (one that most lists lack only
+ * where a row has it: `if_any`); -H no header and tabs; -p exact
  * numbers (bytes, epoch seconds); --json one object a line, numbers as
  * numbers, absent values null ("-" in text); -q the first column only.
  * Control characters of a value, and bytes that are no UTF-8, become '?' in
@@ -35,6 +36,7 @@ struct column {
 	enum col_type type;
 	bool shown;		/* without -o */
 	const char *help;
+	bool if_any;		/* shown, in aligned text, when a row has it */
 };
 
 struct cell {

@@ -34,6 +34,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "block/qcow2.h"
 #include "engine/qemu_args.h"
 #include "engine/qemu_proc.h"
 #include "engine/qmp.h"
@@ -454,7 +455,7 @@ static int watch_all(struct qemu *q)
 	return rc;
 }
 
-/* The limits of disk I, which is a device of that name. */
+/* The limits of disk I. A PCI device's disk is its virtio part's. */
 static int limit(struct qemu *q, unsigned i, const struct disk_conf *d)
 {
 	char args[400];
@@ -466,7 +467,8 @@ static int limit(struct qemu *q, unsigned i, const struct disk_conf *d)
 	uint64_t iops_max = d->iops.burst < iops ? 0 :
 			    min_u64(d->iops.burst, LIMIT_MAX);
 
-	snprintf(args, sizeof(args), "{\"id\":\"disk%u\",\"bps\":%" PRIu64
+	snprintf(args, sizeof(args), "{\"id\":"
+		 "\"/machine/peripheral/disk%u/virtio-backend\",\"bps\":%" PRIu64
 		 ",\"bps_rd\":0,\"bps_wr\":0,\"iops\":%" PRIu64
 		 ",\"iops_rd\":0,\"iops_wr\":0,\"bps_max\":%" PRIu64
 		 ",\"iops_max\":%" PRIu64 "}", i, bps, iops, bps_max,
@@ -574,12 +576,34 @@ static int find_disk(struct qemu *q, unsigned i)
 		fail(E_CONFIG, "disk%u: the running VM has none", i);
 }
 
+/* How large disk I is to the guest. */
+static int disk_bytes(const struct qemu *q, unsigned i, uint64_t *size)
+{
+	const struct block *b = q->parts.disk[i];
+	struct qcow2_info info;
+	int rc;
+
+	*size = block_bytes(b);
+	if (q->guest->conf->disk[i].format == FORMAT_RAW)
+		return 0;
+	rc = qcow2_info(block_fd(b), &info);
+	*size = info.size;
+	qcow2_info_release(&info);
+	return rc;
+}
+
 static int qemu_resize_disk(struct guest *g, unsigned i, uint64_t size)
 {
 	struct qemu *q = qemu(g);
+	uint64_t is = 0;
 	char args[80];
 	int rc = find_disk(q, i);
 
+	if (rc == 0)
+		rc = disk_bytes(q, i, &is);
+	if (rc == 0 && size < is)
+		rc = fail(E_CONFIG, "disk%u: a running VM's disk only grows",
+			  i);
 	if (rc < 0)
 		return rc;
 	snprintf(args, sizeof(args), "{\"node-name\":\"node%d\",\"size\":%"

@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
-#include "block/qcow2.h"
 #include "boot/kernel.h"
 #include "boot/layout.h"
+#include "image/disk.h"
 #include "state/cache.h"
 #include "state/image.h"
 
@@ -74,81 +74,6 @@ static int make_cmdline(struct pv_parts *p)
 	return p->cmdline ? 0 : fail(ENOMEM, "out of memory");
 }
 
-/*
- * Another process is to read the qcow2 image in B: one that names files of its
- * own choice, or that we would not read, is none of ours.
- */
-static int check_header(const struct block *b, const char *path, bool backed)
-{
-	struct qcow2_info info;
-	int rc = qcow2_info(block_fd(b), &info);
-
-	if (rc == 0 && !backed)
-		rc = qcow2_alone(&info);
-	qcow2_info_release(&info);
-	return rc < 0 ? fail_in(rc, "%s", path) : 0;
-}
-
-/* FILES: whatever the format, only the file itself, with what lies below it. */
-static int open_format(struct block **b, enum disk_format format, bool files,
-		       const char *path, bool readonly, struct block *backing)
-{
-	int rc;
-
-	if (format == FORMAT_QCOW2 && !files)
-		return qcow2_open(b, path, readonly, backing);
-	rc = raw_open(b, path, readonly);
-	if (rc == 0 && format == FORMAT_QCOW2)
-		rc = check_header(*b, path, backing);
-	if (rc == 0)
-		(*b)->backing = backing;
-	return rc;
-}
-
-/* The disk of image NAME, to show through others. */
-static int open_image(struct block **b, const struct vm *vm, const char *name,
-		      bool files, enum disk_format *format)
-{
-	char path[IMAGE_PATH], ref[IMAGE_PATH];
-	struct image_meta m;
-	struct image img;
-	int rc = image_open(&img, vm->store, name);
-
-	if (rc < 0)
-		return rc == -E_NOENT ? -E_CONFIG : rc;
-	rc = image_meta(&img, &m);
-	image_close(&img);
-	if (rc < 0)
-		return rc;
-	snprintf(ref, sizeof(ref), "image:%s", name);
-	*format = m.format;
-	rc = open_format(b, m.format, files,
-			 image_path(path, sizeof(path), ref, "disk"), true,
-			 NULL);
-	image_meta_release(&m);
-	return rc < 0 ? fail_in(rc, "image %s", name) : 0;
-}
-
-static int open_disk(struct pv_parts *p, const struct vm *vm, int i,
-		     bool files)
-{
-	const struct disk_conf *d = &p->conf->disk[i];
-	struct block *backing = NULL;
-	int rc = !d->image[0] ? 0 : open_image(&backing, vm, d->image, files,
-					       &p->below[i]);
-
-	if (rc == 0)
-		rc = open_format(&p->disk[i], d->format, files, d->path,
-				 d->readonly, backing);
-	if (rc < 0) {
-		block_close(backing);
-		return rc;
-	}
-	if (d->block_size)
-		rc = block_set_block_size(p->disk[i], d->block_size);
-	return rc < 0 ? fail_in(rc, "%s", d->path) : 0;
-}
-
 static int open_disks(struct pv_parts *p, const struct vm *vm, bool files)
 {
 	for (int i = 0; i < VMCONF_DISKS; i++) {
@@ -156,7 +81,8 @@ static int open_disks(struct pv_parts *p, const struct vm *vm, bool files)
 
 		if (!p->conf->disk[i].path)
 			continue;
-		rc = open_disk(p, vm, i, files);
+		rc = disk_open(&p->disk[i], vm->store, &p->conf->disk[i], files,
+			       &p->below[i]);
 		if (rc == -ENOENT)
 			rc = -E_CONFIG;
 		if (rc < 0)

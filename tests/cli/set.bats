@@ -81,6 +81,55 @@ conf() { cat "$VM_STATE/vms/$1/config"; }
 	[ "$(col a memory)" = $((1 << 30)) ]
 }
 
+@test "one word of a disk is set, replaced, taken out; the rest stays" {
+	truncate -s 1M d.img
+	vm-set a "disk0=$PWD/d.img,serial=S"
+	run -0 --separate-stderr vm-set a disk0.iops=500/1000 disk0.ro=yes
+	[ -z "$stderr" ]
+	[[ $(conf a) == *"disk0=$PWD/d.img,serial=S,iops=500/1000,ro" ]]
+	run -0 vm-set a disk0.iops=7 disk0.serial=
+	[[ $(conf a) == *"disk0=$PWD/d.img,ro,iops=7" ]]
+	run -0 vm-set a disk0.ro=no disk0.iops=
+	[[ $(conf a) == *"disk0=$PWD/d.img" ]]
+	run -2 vm-set a disk0.iosp=5
+	[ "$output" = "vm-set: a: unknown key 'disk0.iosp' (iops?)" ]
+	run -6 vm-set a disk0.cache=none
+	[[ $output == "vm-set: a: disk0: cache 'none': not writeback or"* ]]
+	run -6 vm-set a disk1.iops=5
+	[ "$output" = "vm-set: a: disk1: there is no such disk" ]
+	run -2 vm-set a disk0.ro=perhaps
+	run -2 vm-set a diskx.ro=yes
+	run -6 vm-set a disk0.block_size=1024
+	vm-set a disk0=
+	[[ $(conf a) != *disk0* ]]
+}
+
+@test "the disk of a VM at rest grows, and only grows" {
+	truncate -s 1M d.img
+	qemu-img create -q -f qcow2 q.img 1M
+	vm-set a "disk0=$PWD/d.img" "disk1=$PWD/q.img,format=qcow2"
+	run -0 --separate-stderr vm-set a disk0.size=3M disk1.size=1G
+	[ "$output" = a ]
+	[ -z "$stderr" ]
+	[ "$(stat -c %s d.img)" = $((3 << 20)) ]
+	[ "$(qemu-img info --output json q.img | jq '."virtual-size"')" = $((1 << 30)) ]
+	run -0 qemu-img check q.img
+	run -0 vm-set a disk0.size=3M
+	run -6 vm-set a disk0.size=2M
+	[ "$output" = "vm-set: a: disk0: a disk only grows, and it has 3145728 bytes" ]
+	[ "$(stat -c %s d.img)" = $((3 << 20)) ]
+	run -6 vm-set a disk0.size=$(((3 << 20) + 1))
+	run -2 vm-set a disk0.size=big
+	run -2 vm-set a disk0.size=
+	run -6 vm-set a disk0.size=0
+	run -0 vm-set --dry-run a disk0.size=4M
+	[ "$(stat -c %s d.img)" = $((3 << 20)) ]
+	[[ $(conf a) != *size* ]]
+	vm-set a disk0.ro=yes
+	run -4 vm-set a disk0.size=4M
+	[[ $output == "vm-set: a: disk0: "*"read-only" ]]
+}
+
 @test "a VM another command has is busy; --lock-wait waits" {
 	fake a busy
 	run -11 vm-set a memory=1G

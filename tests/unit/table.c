@@ -17,10 +17,12 @@ static const struct column cols[] = {
 	{ "uptime", COL_AGE, false, "how long" },
 	{ "created", COL_TIME, false, "when" },
 	{ "note", COL_TEXT, false, "any text" },
+	{ "fault", COL_TEXT, false, "what is wrong", true },
 	{ 0 }
 };
 
 static char out[4096];
+static bool faulty;		/* one of them has a fault */
 
 static void fill(struct table *t)
 {
@@ -44,6 +46,8 @@ static void fill(struct table *t)
 		cell_num(&c[4], rows[i].created);
 		if (rows[i].note)
 			cell_text(&c[5], rows[i].note);
+		if (faulty && i == 1)
+			cell_text(&c[6], "full");
 	}
 }
 
@@ -76,6 +80,24 @@ static int print(const struct table_args *a)
 #define PRINT(...) print(&(struct table_args){ __VA_ARGS__ })
 #define FILTERS(...) { (const char *[]){ __VA_ARGS__ }, \
 	sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *) }
+
+TEST(what_few_rows_have_is_shown_to_people_when_one_has_it)
+{
+	EQ(PRINT(0), 0);
+	OK(!strstr(out, "FAULT"));
+	faulty = true;
+	EQ(PRINT(0), 0);
+	OK(strstr(out, "  FAULT\n") && strstr(out, "  full\n"));
+	EQ(PRINT(.no_header = true), 0);
+	OK(!strstr(out, "full"));
+	EQ(PRINT(.json = true), 0);
+	OK(!strstr(out, "full"));
+	EQ(PRINT(.columns = "name"), 0);
+	OK(!strstr(out, "full"));
+	EQ(PRINT(.columns = "name,fault", .no_header = true), 0);
+	OK(strstr(out, "web2\tfull\n"));
+	faulty = false;
+}
 
 TEST(columns_are_aligned_numbers_to_the_right)
 {
@@ -163,7 +185,7 @@ TEST(what_is_no_column_is_a_usage_error)
 {
 	EQ(PRINT(.columns = "name,memroy"), -E_USAGE);
 	STR(err_text(), "no column 'memroy' (memory?); there are: name memory "
-	    "cpus uptime created note");
+	    "cpus uptime created note fault");
 	EQ(PRINT(.columns = ""), -E_USAGE);
 	EQ(PRINT(.columns = "name,"), -E_USAGE);
 	EQ(PRINT(.sort = "x"), -E_USAGE);
@@ -235,7 +257,8 @@ TEST(a_full_disk_is_an_error)
 	STR(err_text(), "standard output: No space left on device");
 }
 
-TESTS(T(columns_are_aligned_numbers_to_the_right),
+TESTS(T(what_few_rows_have_is_shown_to_people_when_one_has_it),
+      T(columns_are_aligned_numbers_to_the_right),
       T(characters_are_counted_not_bytes),
       T(without_header_one_tab_separates),
       T(exact_numbers_are_bytes_and_seconds),
