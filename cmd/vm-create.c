@@ -50,7 +50,7 @@ static const struct opt opts[] = {
 	    "its initial file system", COMPLETE_FILE),
 	OPT(0, "append", OPT_STR, "TEXT", struct args, append,
 	    "its command line"),
-	OPT(0, "disk", OPT_LIST, "SIZE|FILE[,ro][,serial=TEXT]", struct args,
+	OPT(0, "disk", OPT_LIST, "SIZE|FILE[,WORD...]", struct args,
 	    disk, "a new empty disk, or a file or block device as disk; with "
 	    "--image the first SIZE is that of its disk",
 	    COMPLETE_FILE),
@@ -342,7 +342,8 @@ static int unknown_key(const char *key)
 static int put_setting(struct plan *p, const char *arg)
 {
 	autofree char *key = strdup(arg);
-	char *value = key;
+	char *value = key, disk[VMCONF_KEY];
+	const char *word;
 	int rc;
 
 	if (!key)
@@ -350,6 +351,10 @@ static int put_setting(struct plan *p, const char *arg)
 	cut(&value, '=');
 	if (!value || !*key)
 		return fail(E_USAGE, "'%s': not KEY=VALUE", arg);
+	word = vmconf_disk_word(key, disk);
+	if (word)
+		return vmconf_set_word(&p->conf, disk, word,
+				       *value ? value : NULL);
 	if (!vmconf_key(key))
 		return unknown_key(key);
 	rc = config_set(&p->conf, key, *value ? value : NULL);

@@ -101,23 +101,6 @@ static unsigned disk_index(const char *key)
 	return strtoul(key + strlen("disk"), NULL, 10) % VMCONF_DISKS;
 }
 
-/*
- * KEY is "diskN.WORD", an option of a disk: WORD, and KEY cut to "diskN" in
- * BASE (16 bytes). NULL: it is another key, BASE may be anything.
- */
-static const char *disk_word(const char *key, char base[16])
-{
-	const char *dot = strchr(key, '.');
-
-	if (!dot || dot - key > 15)
-		return NULL;
-	memcpy(base, key, dot - key);
-	base[dot - key] = '\0';
-	if (!starts_with(base, "disk", NULL) || !vmconf_key(base))
-		return NULL;
-	return dot + 1;
-}
-
 /* A key nobody knows may be changed only where it is already. */
 static int check_key(const struct config *conf, const char *key)
 {
@@ -130,16 +113,6 @@ static int check_key(const struct config *conf, const char *key)
 	for (size_t i = 0; i < conf->n; i++)
 		if (conf->line[i].key)
 			near_try(&near, conf->line[i].key);
-	return fail(E_USAGE, "unknown key '%s'%s%s%s", key, NEAR_HINT(&near));
-}
-
-static int unknown_word(const char *key, const char *word)
-{
-	struct near near = NEAR(word);
-
-	near_try(&near, "size");
-	for (const struct disk_option *o = disk_options; o->word; o++)
-		near_try(&near, o->word);
 	return fail(E_USAGE, "unknown key '%s'%s%s%s", key, NEAR_HINT(&near));
 }
 
@@ -159,25 +132,11 @@ static int ask_size(struct work *w, const char *disk, const char *value)
 static int set_word(struct work *w, const struct setting *s, const char *word,
 		    const char *disk)
 {
-	const char *value = config_get(&w->new, disk);
-	const struct disk_option *o = disk_option(word);
-	autobuf struct buf text = BUF_INIT;
-	bool on = true;
-	int rc;
-
-	if (!o && strcmp(word, "size"))
-		return unknown_word(s->key, word);
-	if (!value)
+	if (strcmp(word, "size"))
+		return vmconf_set_word(&w->new, disk, word, s->value);
+	if (!config_get(&w->new, disk))
 		return fail(E_CONFIG, "%s: there is no such disk", disk);
-	if (!o)
-		return ask_size(w, disk, s->value);
-	rc = s->value && !o->meta ? parse_bool(s->key, s->value, &on) : 0;
-	if (rc < 0)
-		return rc;
-	disk_conf_edit(value, word, on ? s->value : NULL, &text);
-	if (text.failed)
-		return fail(ENOMEM, "out of memory");
-	return config_set(&w->new, disk, text.data);
+	return ask_size(w, disk, s->value);
 }
 
 static int apply(struct work *w)
@@ -187,8 +146,8 @@ static int apply(struct work *w)
 
 	for (size_t i = 0; i < t->n && rc == 0; i++) {
 		const struct setting *s = &t->set[i];
-		char disk[16];
-		const char *word = disk_word(s->key, disk);
+		char disk[VMCONF_KEY];
+		const char *word = vmconf_disk_word(s->key, disk);
 
 		if (word) {
 			rc = set_word(w, s, word, disk);
@@ -353,8 +312,9 @@ static int apply_to_disks(const struct work *w)
 static bool any_changed(const struct work *w)
 {
 	for (size_t i = 0; i < w->task->n; i++) {
-		char disk[16];
-		bool of_disk = disk_word(w->task->set[i].key, disk);
+		char disk[VMCONF_KEY];
+		bool of_disk = vmconf_disk_word(w->task->set[i].key,
+						disk);
 
 		if (changed(w, of_disk ? disk : w->task->set[i].key))
 			return true;

@@ -268,6 +268,38 @@ void vmconf_release(struct vmconf *vc)
 	*vc = (struct vmconf){ 0 };
 }
 
+const char *vmconf_disk_word(const char *key, char disk[VMCONF_KEY])
+{
+	const char *dot = strchr(key, '.');
+
+	if (!dot || dot - key >= VMCONF_KEY)
+		return NULL;
+	memcpy(disk, key, dot - key);
+	disk[dot - key] = '\0';
+	return starts_with(disk, "disk", NULL) && vmconf_key(disk) ? dot + 1 :
+								     NULL;
+}
+
+int vmconf_set_word(struct config *c, const char *disk, const char *word,
+		    const char *value)
+{
+	const struct disk_option *o = disk_option(word);
+	const char *is = config_get(c, disk);
+	autobuf struct buf text = BUF_INIT;
+	bool on = true;
+	int rc;
+
+	if (!o)
+		return fail(E_USAGE, "unknown key '%s.%s'", disk, word);
+	if (!is)
+		return fail(E_CONFIG, "%s: there is no such disk", disk);
+	rc = value && !o->meta ? parse_bool(word, value, &on) : 0;
+	if (rc < 0)
+		return fail_in(rc, "%s", disk);
+	disk_conf_edit(is, word, on ? value : NULL, &text);
+	return text.failed ? no_memory(disk) : config_set(c, disk, text.data);
+}
+
 unsigned vmconf_queues(const struct vmconf *vc, const struct disk_conf *d)
 {
 	return d->queues ? d->queues : min_u64(vc->cpus, DISK_QUEUES);

@@ -74,6 +74,19 @@ int vmconf_parse(struct vmconf *vc, const struct config *c,
 		 void (*warn)(const char *key));
 void vmconf_release(struct vmconf *vc);
 
+/*
+ * Whether KEY is "diskN.WORD", WORD of a disk: then the WORD, and the disk's
+ * own key in DISK. NULL: it is another key, and DISK may be anything.
+ */
+enum { VMCONF_KEY = 16 };
+const char *vmconf_disk_word(const char *key, char disk[VMCONF_KEY]);
+/*
+ * Sets WORD of DISK in C; no VALUE takes it out. 0; -E_USAGE no such word, or
+ * none of its values; -E_CONFIG no such disk; -ENOMEM.
+ */
+int vmconf_set_word(struct config *c, const char *disk, const char *word,
+		    const char *value);
+
 /* How many queues disk D of VC has. */
 unsigned vmconf_queues(const struct vmconf *vc, const struct disk_conf *d);
 

@@ -73,6 +73,11 @@ nothing() { [ -z "$(vm-ls -q)" ] && [ -z "$(ls -A "$VM_STATE/vms" 2>/dev/null)" 
 	done
 	run -2 vm-create ''
 	run -2 vm-create a --append $'x\ny'
+	run -2 vm-create a --set disk0.iosp=5 --disk 1G
+	run -6 vm-create a --set disk1.iops=5 --disk 1G
+	run -0 vm-create w --set disk0.iops=5 --disk 1G,serial=S
+	grep -qx 'disk0=disk/disk0.raw,serial=S,format=raw,iops=5' "$VM_STATE/vms/w/config"
+	vm-rm w
 	run -2 vm-create a --set memroy=1G
 	[ "$output" = "vm-create: unknown key 'memroy' (memory?)" ]
 	run -2 vm-create a -m 12x

@@ -92,7 +92,7 @@ conf() { cat "$VM_STATE/vms/$1/config"; }
 	run -0 vm-set a disk0.ro=no disk0.iops=
 	[[ $(conf a) == *"disk0=$PWD/d.img" ]]
 	run -2 vm-set a disk0.iosp=5
-	[ "$output" = "vm-set: a: unknown key 'disk0.iosp' (iops?)" ]
+	[ "$output" = "vm-set: a: unknown key 'disk0.iosp'" ]
 	run -6 vm-set a disk0.cache=none
 	[[ $output == "vm-set: a: disk0: cache 'none': not writeback or"* ]]
 	run -6 vm-set a disk1.iops=5
