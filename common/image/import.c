@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "block/qcow2.h"
 #include "image/copy.h"
+#include "image/disk.h"
 #include "image/rootfs.h"
 #include "image/unpack_tree.h"
 
@@ -166,14 +167,21 @@ static int take_file(int dir, const char *name, const struct rootfs *r,
  * A file system on the whole disk boots by its own kernel. Where there are
  * partitions their boot loader knows what boots, which we do not ask.
  */
-static int take_kernel(int dir, int disk, struct image_meta *m)
+static int take_kernel(int dir, int fd, struct image_meta *m)
 {
-	struct rootfs r = { 0 };
-	int rc = m->format == FORMAT_RAW ? rootfs_open(&r, disk) : -ENOENT;
+	struct rootfs r = { .uuid = "" };
+	struct block *disk;
+	int rc;
 
-	if (rc < 0)	/* then it has none for us */
+	if (m->format != FORMAT_RAW)
 		return 0;
-	if (!r.off && r.kernel[0]) {
+	rc = disk_open_fd(&disk, fd);
+	if (rc < 0)
+		return rc;
+	rc = rootfs_open(&r, disk);
+	if (rc < 0) {	/* then it has none for us */
+		rc = 0;
+	} else if (!r.part.number && r.kernel[0]) {
 		rc = take_file(dir, "kernel", &r, r.kernel);
 		if (rc == 0)
 			rc = take_file(dir, "initrd", &r, r.initrd);
@@ -182,6 +190,7 @@ static int take_kernel(int dir, int disk, struct image_meta *m)
 			rc = fail(ENOMEM, "out of memory");
 	}
 	rootfs_close(&r);
+	block_close(disk);
 	return rc;
 }
 

@@ -5,6 +5,7 @@
 #include "image/rootfs.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 #include "base/file.h"
@@ -14,10 +15,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	autoclose int fd = memfd_create("disk", MFD_CLOEXEC);
+	struct block *disk;
 	struct rootfs r;
+	char path[32];
 
 	assert(write_all(fd, data, size) == 0);
-	if (rootfs_open(&r, fd) == 0)
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (raw_open(&disk, path, true) < 0)
+		return 0;
+	if (rootfs_open(&r, disk) == 0)
 		rootfs_close(&r);
+	block_close(disk);
 	return 0;
 }
