@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * rootfs.c - the input is a disk: partitions, super block, directories.
+ * rootfs.c - the input is a disk: partitions, super block, directories,
+ * modules.
  */
 #include "image/rootfs.h"
 
@@ -9,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "base/file.h"
+#include "image/initrd.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,8 +25,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (raw_open(&disk, path, true) < 0)
 		return 0;
-	if (rootfs_open(&r, disk) == 0)
+	if (rootfs_open(&r, disk) == 0) {
+		autoclose int out = memfd_create("initrd", MFD_CLOEXEC);
+
+		initrd_make(&r.view, "1", out);
 		rootfs_close(&r);
+	}
 	block_close(disk);
 	return 0;
 }
