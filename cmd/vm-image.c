@@ -505,7 +505,7 @@ static int export_one(struct image *img)
 	if (rc == 0)
 		rc = image_meta(img, &m);
 	if (rc == 0)
-		rc = disk_open(&b, img->dir, m.format);
+		rc = disk_open_image(&b, img->dir, m.format);
 	if (rc == 0)
 		rc = qcow2 ? export_qcow2(b, args.output) :
 			     export_raw(b, args.output);

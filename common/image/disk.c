@@ -5,7 +5,7 @@
 
 #include "block/qcow2.h"
 
-int disk_open(struct block **out, int dir, enum disk_format format)
+int disk_open_image(struct block **out, int dir, enum disk_format format)
 {
 	char path[64];
 

@@ -12,7 +12,7 @@
  * Opens the file `disk` in the directory DIR, of this format, read-only: a
  * qcow2 image that names other files is refused. As raw_open(), qcow2_open().
  */
-int disk_open(struct block **out, int dir, enum disk_format format);
+int disk_open_image(struct block **out, int dir, enum disk_format format);
 
 /* Opens what FD has open, as raw. */
 int disk_open_fd(struct block **out, int fd);

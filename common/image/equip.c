@@ -151,7 +151,7 @@ int equip(int dir, const struct store *st, const struct equip_conf *c,
 	struct rootfs r = { .uuid = "" };
 	struct block *disk = NULL;
 	char why[ERR_MAX] = "";
-	int rc = disk_open(&disk, dir, m->format), found;
+	int rc = disk_open_image(&disk, dir, m->format), found;
 
 	if (rc < 0)
 		return rc;

@@ -35,7 +35,7 @@ static int open_image(struct kernel_from *k, int dir)
 	if (rc < 0)
 		return rc;
 	/* a disk that cannot be read has no modules for us, that is all */
-	if (disk_open(&k->disk, k->image.dir, m.format) < 0 ||
+	if (disk_open_image(&k->disk, k->image.dir, m.format) < 0 ||
 	    rootfs_open(&k->root, k->disk) < 0)
 		rootfs_close(&k->root);
 	image_meta_release(&m);
