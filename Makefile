@@ -19,7 +19,7 @@ O ?= build$(if $(filter clang%,$(CC)),/clang)$(if $(SAN),/san-$(subst $(comma),-
 $(if $(V),,.SILENT:)
 
 CFLAGS ?= -O2 -g
-std := -std=gnu17 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Icommon
+std := -std=gnu17 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DINIT_PROGRAM='"$(O)/init"' -Icommon
 warn := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wwrite-strings -Wvla -Wundef \
 	-Wno-missing-field-initializers $(if $(WERROR),-Werror)
@@ -53,6 +53,16 @@ $(O)/%.o: %.c
 # T: names only; objects of one name would overwrite each other in an archive.
 $(O)/libvm.a: $(lib)
 	rm -f $@; $(AR) rcsT $@ $^
+# The first program in the initrds that vm-image makes, which holds it as it is:
+# so no sanitizer goes with it.
+init_from := common/image/init/init.c $(addprefix common/,image/partition.c \
+	$(addprefix block/,block.c lock.c raw.c vec.c) \
+	$(addprefix base/,buf.c err.c file.c log.c text.c))
+$(O)/init: $(init_from) $(wildcard common/base/*.h common/block/*.h) common/image/partition.h
+	mkdir -p $(@D); echo "  INIT  $@"
+	$(CC) $(std) $(warn) -O2 -ffunction-sections -fdata-sections -Wl,--gc-sections \
+		-static -s -o $@ $(init_from)
+$(O)/common/image/initrd_init.o: $(O)/init
 $(cmds:%=$(O)/%): $(O)/%: $(O)/cmd/%.o $(O)/libvm.a
 	echo "  LINK  $@"
 	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -luring -ljansson -lz -lzstd $(LIBS_$(@F))
@@ -86,7 +96,7 @@ bench: ; tests/setup && tests/bench/run
 completions: all ; O=$(O) tests/lint/completions --update
 
 fuzzers := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/*.c))
-$(O)/fuzz/%: tests/fuzz/%.c $(wildcard common/*/*.[ch])
+$(O)/fuzz/%: tests/fuzz/%.c $(wildcard common/*/*.[ch]) $(O)/init
 	mkdir -p $(@D); echo "  FUZZ  $@"
 	clang $(std) -g -O1 -fsanitize=fuzzer,address,undefined -pthread -o $@ $< \
 		$(filter-out common/cli/%,$(wildcard common/*/*.c)) -luring -ljansson -lz -lzstd -larchive -lcurl -lcrypto -lext2fs -lcom_err

@@ -24,9 +24,9 @@
 #include "cli/tally.h"
 #include "image/catalog.h"
 #include "image/copy.h"
+#include "image/disk.h"
 #include "image/fetch.h"
 #include "image/import.h"
-#include "image/kernel.h"
 #include "image/published.h"
 #include "state/image.h"
 
@@ -52,7 +52,7 @@ static const struct column cols[] = {
 
 static struct args {
 	const char *name, *format, *kernel, *initrd, *append, *output;
-	const char *checksum;
+	const char *checksum, *kernel_from;
 	uint64_t size;
 	struct table_args table;
 } args;
@@ -68,6 +68,9 @@ static const struct opt opts[] = {
 	    "pull, import: of the disk that a tree becomes"),
 	OPT(0, "kernel", OPT_STR, "FILE", struct args, kernel,
 	    "pull, import: boot this kernel", COMPLETE_FILE),
+	OPT(0, "kernel-from", OPT_STR, "IMAGE|FILE", struct args, kernel_from,
+	    "pull, import: boot an image's kernel, or a package's (.deb)",
+	    COMPLETE_FILE),
 	OPT(0, "initrd", OPT_STR, "FILE", struct args, initrd,
 	    "pull, import: with this initrd", COMPLETE_FILE),
 	OPT(0, "append", OPT_STR, "TEXT", struct args, append,
@@ -97,34 +100,6 @@ static int name_of(const char *file, char name[NAME_MAX_LEN + 1])
 	return fail(E_USAGE, "%s: what is it to be called (--name)?", file);
 }
 
-/* A copy of the file PATH as NAME in the image. */
-static int copy_in(const struct stage *s, const char *path, const char *name)
-{
-	autoclose int from = -1, to = -1;
-	struct stat st;
-
-	if (!path)
-		return 0;
-	from = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (from < 0 || fstat(from, &st) < 0)
-		return fail_sys("%s %s", name, path);
-	if (!S_ISREG(st.st_mode))
-		return fail(E_CONFIG, "%s %s: not a regular file", name, path);
-	unlinkat(s->dir, name, 0);
-	to = openat(s->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-		    0600);
-	if (to < 0)
-		return fail_sys("%s", name);
-	for (off_t left = st.st_size; left > 0; ) {
-		ssize_t n = copy_file_range(from, NULL, to, NULL, left, 0);
-
-		if (n <= 0)
-			return fail_sys("%s %s", name, path);
-		left -= n;
-	}
-	return 0;
-}
-
 static int set_text(char **field, const char *value)
 {
 	if (!value)
@@ -134,47 +109,34 @@ static int set_text(char **field, const char *value)
 	return *field ? 0 : fail(ENOMEM, "out of memory");
 }
 
-/* What the person gives goes before what was found. */
-static int put_extras(const struct store *st, struct stage *s,
-		      struct image_meta *m, const char *source)
-{
-	int rc = copy_in(s, args.kernel, "kernel");
-
-	/* the initrd found belongs to the kernel found */
-	if (rc == 0 && args.kernel && !args.initrd)
-		unlinkat(s->dir, "initrd", 0);
-	if (rc == 0)
-		rc = copy_in(s, args.initrd, "initrd");
-	if (rc == 0)
-		rc = set_text(&m->append, args.append);
-	if (rc == 0)
-		rc = set_text(&m->source, source);
-	if (rc == 0 && faccessat(s->dir, "kernel", F_OK, 0) == 0)
-		rc = kernel_unpack(st, s->dir, "kernel");
-	m->created = time(NULL);
-	return rc < 0 ? rc : 0;
-}
-
-/* Makes the image NAME of what FROM gives. */
+/* Makes the image NAME of what C gives, and of what the options say. */
 static int make_image(const struct store *st, const char *name,
-		      const struct import_conf *c, const char *source,
+		      struct import_conf *c, const char *source,
 		      const char *digest)
 {
-	struct image_meta m = { 0 };
+	autobuf struct buf note = BUF_INIT;
+	struct image_meta m = { .created = time(NULL) };
 	struct stage s;
 	int rc = image_stage(&s, st, name);
 
 	if (rc < 0)
 		return rc;
-	rc = import_disk(s.dir, c, &m);
+	c->st = st;
+	c->kernel_from = args.kernel_from;
+	c->equip = (struct equip_conf){ .kernel = args.kernel,
+					.initrd = args.initrd,
+					.append = args.append };
+	rc = import_disk(s.dir, c, &m, &note);
 	if (rc < 0)
 		fail_in(rc, "%s", source);
 	else
-		rc = put_extras(st, &s, &m, source);
+		rc = set_text(&m.source, source);
 	if (rc == 0 && digest && *digest)
 		rc = set_text(&m.digest, digest);
 	if (rc == 0)
 		rc = image_publish(&s, &m);
+	if (rc == 0 && note.len)
+		say("%s: %s", name, note.data);
 	image_unstage(&s);
 	image_meta_release(&m);
 	return rc < 0 ? rc : out_name(name);
@@ -485,16 +447,6 @@ static int run_rm(int argc, char **argv)
 
 /* -- export -- */
 
-static int open_disk(const struct image *img, const struct image_meta *m,
-		     struct block **b)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/disk", img->dir);
-	return m->format == FORMAT_RAW ? raw_open(b, path, true) :
-	       qcow2_open(b, path, true, NULL);
-}
-
 /* A new qcow2 image PATH of what FROM shows. */
 static int export_qcow2(struct block *from, const char *path)
 {
@@ -553,7 +505,7 @@ static int export_one(struct image *img)
 	if (rc == 0)
 		rc = image_meta(img, &m);
 	if (rc == 0)
-		rc = open_disk(img, &m, &b);
+		rc = disk_open_image(&b, img->dir, m.format);
 	if (rc == 0)
 		rc = qcow2 ? export_qcow2(b, args.output) :
 			     export_raw(b, args.output);
@@ -606,6 +558,7 @@ static int check_options(const struct task *t)
 		{ args.name, brings, "name" },
 		{ args.size, brings, "size" },
 		{ args.kernel, brings, "kernel" },
+		{ args.kernel_from, brings, "kernel-from" },
 		{ args.initrd, brings, "initrd" },
 		{ args.append, brings, "append" },
 		{ args.checksum, t->run == run_pull, "checksum" },
@@ -618,6 +571,8 @@ static int check_options(const struct task *t)
 		if (of[i].given && !of[i].takes)
 			return fail(E_USAGE, "%s takes no --%s", t->name,
 				    of[i].name);
+	if (args.kernel && args.kernel_from)
+		return fail(E_USAGE, "--kernel or --kernel-from, not both");
 	return 0;
 }
 

@@ -24,7 +24,7 @@ _vm_table() {
 		operand=none
 		;;
 	vm-image)
-		options='--name:none --checksum:none --format:none --size:none --kernel:file --initrd:file --append:none --output:file -H:flag --no-header:flag -p:flag --exact:flag -o:column --columns:column -s:column --sort:column -S:column --sort-down:column -f:column --filter:column -q:flag --quiet:flag --json:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		options='--name:none --checksum:none --format:none --size:none --kernel:file --kernel-from:file --initrd:file --append:none --output:file -H:flag --no-header:flag -p:flag --exact:flag -o:column --columns:column -s:column --sort:column -S:column --sort-down:column -f:column --filter:column -q:flag --quiet:flag --json:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns='name format size used kernel append created source digest'
 		operand=none
 		;;

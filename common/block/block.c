@@ -6,6 +6,8 @@
 
 #include "base/err.h"
 
+enum { BLOCK_SIZE_MAX = 4096 };
+
 /* The length of IOV; -EIO if the transfer is none the disk can be asked. */
 static int check(const struct block *b, const struct iovec *iov, int n,
 		 uint64_t off, uint64_t *len)
@@ -59,6 +61,39 @@ void block_close(struct block *b)
 int block_fd(const struct block *b)
 {
 	return b->ops->fd(b);
+}
+
+/* A part of one logical block, which is not to be read in part. */
+static int read_part(struct block *b, void *to, size_t len, uint64_t off)
+{
+	char data[BLOCK_SIZE_MAX];
+	size_t skip = off & (b->block_size - 1);
+	struct iovec iov = { data, b->block_size };
+	int rc = block_readv(b, &iov, 1, off - skip);
+
+	if (rc == 0)
+		memcpy(to, data + skip, len);
+	return rc;
+}
+
+int block_read(struct block *b, void *to, size_t len, uint64_t off)
+{
+	uint32_t mask = b->block_size - 1;
+	int rc = in_range(off, len, b->size) ? 0 : -EIO;
+
+	for (size_t n; len && rc == 0; len -= n, off += n) {
+		struct iovec iov = { to, len & ~(size_t)mask };
+
+		n = iov.iov_len;
+		if (!(off & mask) && n) {
+			rc = block_readv(b, &iov, 1, off);
+		} else {
+			n = min_u64(len, b->block_size - (off & mask));
+			rc = read_part(b, to, n, off);
+		}
+		to = (char *)to + n;
+	}
+	return rc;
 }
 
 /* -- what not every disk has -- */

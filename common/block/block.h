@@ -96,6 +96,9 @@ int block_readv(struct block *b, struct iovec *iov, int n, uint64_t off);
 int block_writev(struct block *b, struct iovec *iov, int n, uint64_t off);
 int block_flush(struct block *b);
 
+/* LEN bytes at OFF into TO, of any alignment: for whoever parses a disk. */
+int block_read(struct block *b, void *to, size_t len, uint64_t off);
+
 /*
  * OFF to OFF + LEN reads as zeros from here on. With UNMAP its space may go
  * back to the host. -EOPNOTSUPP: write zeros instead.

@@ -97,3 +97,19 @@ int disk_open(struct block **b, const struct store *st,
 	block_close(take_ptr(*b));
 	return fail_in(rc, "%s", d->path);
 }
+
+int disk_open_image(struct block **out, int dir, enum disk_format format)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/disk", dir);
+	return open_format(out, format, false, path, true, NULL);
+}
+
+int disk_open_fd(struct block **out, int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return raw_open(out, path, true);
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * disk.h - a disk of a VM as its config names it: the file, and below it the
- * image that shows through.
+ * image that shows through; and the disk of an image alone, to be read.
  *
  * What lies below is what the config says, never what the file does: a file
  * that names others of its own choice is refused.
@@ -22,5 +22,14 @@
  */
 int disk_open(struct block **b, const struct store *st,
 	      const struct disk_conf *d, bool files, enum disk_format *below);
+
+/*
+ * The file `disk` in the directory DIR, of this format, read-only: a qcow2
+ * image that names other files is refused. As raw_open(), qcow2_open().
+ */
+int disk_open_image(struct block **out, int dir, enum disk_format format);
+
+/* What FD has open, read-only, as raw. */
+int disk_open_fd(struct block **out, int fd);
 
 #endif

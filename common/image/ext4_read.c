@@ -37,8 +37,8 @@ static int failed(errcode_t rc)
 
 /* -- open -- */
 
-/* Whether a super block is there whose blocks lie within LEN. */
-static int check_super(int fd, uint64_t off, uint64_t len)
+/* A super block is there, and its blocks lie within LEN. */
+static int check_super(struct block *disk, uint64_t off, uint64_t len)
 {
 	struct ext2_super_block s;
 	uint64_t blocks;
@@ -46,7 +46,7 @@ static int check_super(int fd, uint64_t off, uint64_t len)
 
 	if (!in_range(SUPERBLOCK_OFFSET, sizeof(s), len))
 		return fail(ENOENT, "no ext4");
-	rc = pread_all(fd, &s, sizeof(s), off + SUPERBLOCK_OFFSET);
+	rc = block_read(disk, &s, sizeof(s), off + SUPERBLOCK_OFFSET);
 	if (rc < 0)
 		return fail(-rc, "%s", strerror(-rc));
 	if (ext2fs_le16_to_cpu(s.s_magic) != EXT2_SUPER_MAGIC)
@@ -62,27 +62,134 @@ static int check_super(int fd, uint64_t off, uint64_t len)
 	return 0;
 }
 
-int ext4_open(struct ext4_view *v, int fd, uint64_t off, uint64_t len)
+/* -- a part of a disk, as libext2fs wants to read it -- */
+
+struct part {
+	struct block *disk;
+	uint64_t off, len;
+};
+
+static const struct struct_io_manager part_manager;
+
+/*
+ * libext2fs hands on a name and nothing else, so the name is where the struct
+ * part is.
+ */
+static errcode_t part_open(const char *name, int flags, io_channel *channel)
 {
-	char name[16], options[48];	/* libext2fs closes it */
+	io_channel io = calloc(1, sizeof(*io));
+	struct part *p = malloc(sizeof(*p));
+
+	(void)flags;
+	if (!io || !p) {
+		free(io);
+		free(p);
+		return EXT2_ET_NO_MEMORY;
+	}
+	*p = *(const struct part *)(uintptr_t)strtoull(name, NULL, 16);
+	io->magic = EXT2_ET_MAGIC_IO_CHANNEL;
+	io->manager = (io_manager)&part_manager;	/* nobody writes it */
+	io->block_size = EXT2_MIN_BLOCK_SIZE;
+	io->refcount = 1;
+	io->private_data = p;
+	*channel = io;
+	return 0;
+}
+
+static errcode_t part_close(io_channel io)
+{
+	if (--io->refcount > 0)
+		return 0;
+	free(io->private_data);
+	free(io);
+	return 0;
+}
+
+static errcode_t part_set_blksize(io_channel io, int size)
+{
+	io->block_size = size;
+	return 0;
+}
+
+/* COUNT blocks, or if it is negative so many bytes. */
+static errcode_t part_read64(io_channel io, unsigned long long block,
+			     int count, void *data)
+{
+	const struct part *p = io->private_data;
+	uint64_t off, len;
+
+	if (ckd_mul(&off, block, (uint64_t)io->block_size))
+		return EXT2_ET_SHORT_READ;
+	len = count < 0 ? -(int64_t)count : (int64_t)count * io->block_size;
+	if (!in_range(off, len, p->len))
+		return EXT2_ET_SHORT_READ;
+	return -block_read(p->disk, data, len, p->off + off);
+}
+
+static errcode_t part_read(io_channel io, unsigned long block, int count,
+			   void *data)
+{
+	return part_read64(io, block, count, data);
+}
+
+static errcode_t part_write64(io_channel io, unsigned long long block,
+			      int count, const void *data)
+{
+	(void)io, (void)block, (void)count, (void)data;
+	return EROFS;
+}
+
+static errcode_t part_write(io_channel io, unsigned long block, int count,
+			    const void *data)
+{
+	return part_write64(io, block, count, data);
+}
+
+static errcode_t part_flush(io_channel io)
+{
+	(void)io;
+	return 0;
+}
+
+static const struct struct_io_manager part_manager = {
+	.magic = EXT2_ET_MAGIC_IO_MANAGER,
+	.name = "part of a disk",
+	.open = part_open,
+	.close = part_close,
+	.set_blksize = part_set_blksize,
+	.read_blk = part_read,
+	.read_blk64 = part_read64,
+	.write_blk = part_write,
+	.write_blk64 = part_write64,
+	.flush = part_flush,
+};
+
+int ext4_open(struct ext4_view *v, struct block *disk, uint64_t off,
+	      uint64_t len)
+{
+	struct part p = { disk, off, len };
 	ext2_filsys fs = NULL;
-	int copy, rc;
+	char name[24];
+	int rc;
 
 	v->fs = NULL;
-	rc = check_super(fd, off, len);
+	if (!in_range(off, len, disk->size))
+		return fail(ENOENT, "no ext4");
+	rc = check_super(disk, off, len);
 	if (rc < 0)
 		return rc;
-	copy = dup(fd);
-	if (copy < 0)
-		return fail_sys("dup");
-	snprintf(name, sizeof(name), "%d", copy);
-	snprintf(options, sizeof(options), "offset=%llu",
-		 (unsigned long long)off);
-	rc = failed(ext2fs_open2(name, options, EXT2_FLAG_64BITS, 0, 0,
-				 unixfd_io_manager, &fs));
+	snprintf(name, sizeof(name), "%llx",
+		 (unsigned long long)(uintptr_t)&p);
+	rc = failed(ext2fs_open2(name, NULL, EXT2_FLAG_64BITS, 0, 0,
+				 (io_manager)&part_manager, &fs));
 	if (rc == 0)
 		v->fs = fs;
 	return rc;
+}
+
+const uint8_t *ext4_uuid(const struct ext4_view *v)
+{
+	return ((ext2_filsys)v->fs)->super->s_uuid;
 }
 
 void ext4_close(struct ext4_view *v)
@@ -272,7 +379,8 @@ static int follow(ext2_filsys fs, struct found *f, const struct found *dir,
 	return way->data[0] == '/' ? get_inode(fs, EXT2_ROOT_INO, f) : 0;
 }
 
-static int find(ext2_filsys fs, const char *path, struct found *f)
+/* LAST: a link that is the last component is followed, too. */
+static int find(ext2_filsys fs, const char *path, bool last, struct found *f)
 {
 	autobuf struct buf way = BUF_INIT;
 	char name[EXT2_NAME_LEN + 1];
@@ -291,7 +399,8 @@ static int find(ext2_filsys fs, const char *path, struct found *f)
 		if (n == 0 || !strcmp(name, "."))
 			continue;
 		rc = enter(fs, f, name);
-		if (rc < 0 || !S_ISLNK(f->inode.i_mode))
+		if (rc < 0 || !S_ISLNK(f->inode.i_mode) ||
+		    (!last && !way.len))
 			continue;
 		rc = ++links > FOLLOW_MAX ? fail(ENOENT, "%s", strerror(ELOOP))
 					  : follow(fs, f, &dir, &way);
@@ -304,11 +413,43 @@ static int find(ext2_filsys fs, const char *path, struct found *f)
 static int find_file(const struct ext4_view *v, const char *path,
 		     struct found *f)
 {
-	int rc = find(v->fs, path, f);
+	int rc = find(v->fs, path, true, f);
 
 	if (rc == 0 && !S_ISREG(f->inode.i_mode))
 		rc = fail(E_CONFIG, "not a regular file");
 	return rc;
+}
+
+/* The number of a device, of the old kind or the new (linux/kdev_t.h). */
+static void get_device(const struct ext2_inode *i, struct attr *a)
+{
+	uint32_t old = i->i_block[0], new = i->i_block[1];
+
+	a->major = old ? old >> 8 & 0xff : new >> 8 & 0xfff;
+	a->minor = old ? old & 0xff : (new & 0xff) | (new >> 12 & 0xfff00);
+}
+
+int ext4_attr(const struct ext4_view *v, const char *path, struct attr *a,
+	      struct buf *target)
+{
+	struct found f;
+	size_t before = target->len;
+	int rc = find(v->fs, path, false, &f);
+
+	if (rc < 0)
+		return fail_in(rc, "%s", path);
+	*a = (struct attr){
+		.mode = f.inode.i_mode,
+		.uid = inode_uid(f.inode),
+		.gid = inode_gid(f.inode),
+		.mtime = (int32_t)f.inode.i_mtime,
+	};
+	if (S_ISCHR(a->mode) || S_ISBLK(a->mode))
+		get_device(&f.inode, a);
+	if (S_ISLNK(a->mode))
+		rc = read_link(v->fs, &f, target);
+	a->target = S_ISLNK(a->mode) ? target->data + before : NULL;
+	return rc < 0 ? fail_in(rc, "%s", path) : 0;
 }
 
 int64_t ext4_size(const struct ext4_view *v, const char *path)
@@ -385,7 +526,7 @@ int ext4_list(const struct ext4_view *v, const char *path,
 	struct lister l = { fn, arg };
 	autobuf struct buf b = BUF_INIT;
 	struct found f;
-	int rc = find(v->fs, path, &f);
+	int rc = find(v->fs, path, true, &f);
 
 	if (rc == 0)
 		rc = read_dir(v->fs, &f, &b);

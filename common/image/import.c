@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "block/qcow2.h"
 #include "image/copy.h"
-#include "image/rootfs.h"
+#include "image/kernel_from.h"
 #include "image/unpack_tree.h"
 
 enum {
@@ -21,7 +21,6 @@ enum {
 	TREE_INODES = 4 << 20,
 };
 static const uint64_t disk_max = 1ULL << 44, tree_max = 1ULL << 40;
-static const uint64_t kernel_max = 1ULL << 30;
 
 const char *const import_kinds[] = {
 	[IMPORT_ANY] = "any", [IMPORT_RAW] = "raw", [IMPORT_QCOW2] = "qcow2",
@@ -129,7 +128,8 @@ static int copy_disk(const struct import_conf *c, enum import_kind kind,
 	return copy_from_stream(c->from, head, len, disk, disk_max);
 }
 
-static int import_tree(const struct import_conf *c, const void *head,
+static int import_tree(const struct import_conf *c,
+		       const struct kernel_from *from, const void *head,
 		       size_t len, int disk, struct image_meta *m)
 {
 	struct ext4_conf conf = { .size = c->size, .inodes = TREE_INODES };
@@ -138,54 +138,19 @@ static int import_tree(const struct import_conf *c, const void *head,
 
 	if (rc == 0)
 		rc = unpack_tree(c->from, head, len, tree_max, &x);
+	if (rc == 0 && from)
+		rc = kernel_from_modules(from, &x);
 	if (rc == 0)
 		rc = ext4_finish(&x);
 	ext4_release(&x);
 	return rc < 0 ? rc : import_raw(disk, m);
 }
 
-/* -- what boots it -- */
+/* -- all of it -- */
 
-/* The file PATH of the disk as NAME of the image. */
-static int take_file(int dir, const char *name, const struct rootfs *r,
-		     const char *path)
-{
-	autoclose int fd = -1;
-	int64_t n;
-
-	if (!*path)
-		return 0;
-	fd = new_file(dir, name);
-	if (fd < 0)
-		return fd;
-	n = ext4_copy(&r->view, path, fd, kernel_max);
-	return n < 0 ? fail_in(n, "%s %s", name, path) : 0;
-}
-
-/*
- * A file system on the whole disk boots by its own kernel. Where there are
- * partitions their boot loader knows what boots, which we do not ask.
- */
-static int take_kernel(int dir, int disk, struct image_meta *m)
-{
-	struct rootfs r = { 0 };
-	int rc = m->format == FORMAT_RAW ? rootfs_open(&r, disk) : -ENOENT;
-
-	if (rc < 0)	/* then it has none for us */
-		return 0;
-	if (!r.off && r.kernel[0]) {
-		rc = take_file(dir, "kernel", &r, r.kernel);
-		if (rc == 0)
-			rc = take_file(dir, "initrd", &r, r.initrd);
-		m->append = strdup("root=/dev/vda rw");
-		if (rc == 0 && !m->append)
-			rc = fail(ENOMEM, "out of memory");
-	}
-	rootfs_close(&r);
-	return rc;
-}
-
-int import_disk(int dir, const struct import_conf *c, struct image_meta *m)
+/* The disk, as it follows from what C->from begins with. */
+static int make_disk(int dir, const struct import_conf *c,
+		     const struct kernel_from *from, struct image_meta *m)
 {
 	autofree uint8_t *head = malloc(HEAD);
 	enum import_kind kind = c->kind;
@@ -208,11 +173,32 @@ int import_disk(int dir, const struct import_conf *c, struct image_meta *m)
 			    "(--format says which)");
 	if (c->size && kind != IMPORT_TREE)
 		return fail(E_USAGE, "a size is for what comes as a tree");
-	rc = kind == IMPORT_TREE ? import_tree(c, head, len, disk, m) :
+	rc = kind == IMPORT_TREE ? import_tree(c, from, head, len, disk, m) :
 	     copy_disk(c, kind, head, len, disk);
 	if (rc == 0 && kind == IMPORT_RAW)
 		rc = import_raw(disk, m);
 	if (rc == 0 && kind == IMPORT_QCOW2)
 		rc = import_qcow2(disk, m);
-	return rc < 0 ? rc : take_kernel(dir, disk, m);
+	return rc;
+}
+
+int import_disk(int dir, const struct import_conf *c, struct image_meta *m,
+		struct buf *note)
+{
+	struct kernel_from from = { .disk = NULL }, *given = NULL;
+	int rc = 0;
+
+	if (c->kernel_from) {
+		given = &from;
+		rc = kernel_from_open(given, c->st, c->kernel_from, dir);
+		if (rc < 0)
+			fail_in(rc, "--kernel-from");
+	}
+	if (rc == 0)
+		rc = make_disk(dir, c, given, m);
+	if (rc == 0)
+		rc = equip(dir, c->st, &c->equip, given, m, note);
+	if (given)
+		kernel_from_close(given);
+	return rc;
 }

@@ -5,8 +5,10 @@
  *	a raw disk	copied, its holes kept
  *	qcow2		copied as it is, if it stands alone and is sound
  *	a file tree	(any archive of unpack_tree.h) becomes an ext4 disk
- *			without a partition table; its kernel and initrd, the
- *			newest in its /boot, are taken out and boot it
+ *			without a partition table; modules of a kernel from
+ *			elsewhere are added to it
+ *
+ * Then it is given what boots it (equip.h).
  *
  * What it is follows from how it begins, when the person does not say. That is
  * done once, here, and recorded; a guest never chooses a format.
@@ -14,7 +16,7 @@
 #ifndef IMAGE_IMPORT_H
 #define IMAGE_IMPORT_H
 
-#include "state/image.h"
+#include "image/equip.h"
 
 enum import_kind { IMPORT_ANY, IMPORT_RAW, IMPORT_QCOW2, IMPORT_TREE };
 extern const char *const import_kinds[];	/* their words; NULL at the end */
@@ -23,14 +25,19 @@ struct import_conf {
 	int from;		/* a file, a block device or a pipe */
 	enum import_kind kind;
 	uint64_t size;		/* of a disk made from a tree; 0: what it needs */
+	const struct store *st;
+	const char *kernel_from;	/* an image or a package; or NULL */
+	struct equip_conf equip;
 };
 
 /*
- * Makes `disk`, and `kernel` and `initrd` if they are found, in the empty
- * directory DIR; sets format, size and append of M. 0; -E_CONFIG what it is
- * cannot be told, or it names other files; -E_VERIFY damaged; -errno. After a
- * failure DIR may hold anything.
+ * Makes `disk`, and `kernel` and `initrd` if they are found or given, in the
+ * empty directory DIR; sets format, size and append of M. NOTE, which is empty,
+ * gets a sentence for the person where something is missing. 0; -E_CONFIG what
+ * it is cannot be told, or it names other files; -E_NOENT no such kernel_from;
+ * -E_VERIFY damaged; -errno. After a failure DIR may hold anything.
  */
-int import_disk(int dir, const struct import_conf *c, struct image_meta *m);
+int import_disk(int dir, const struct import_conf *c, struct image_meta *m,
+		struct buf *note);
 
 #endif

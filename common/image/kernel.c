@@ -155,6 +155,33 @@ static int unpack_file(const struct store *st, int fd)
 	return found >= 0 ? KERNEL_UNPACKED : add_unpacked(st, fd, &p);
 }
 
+int kernel_version(int fd, char version[static KERNEL_VERSION])
+{
+	enum { FIELD = 0x20e, BASE = 0x200 };	/* boot.rst, kernel_version */
+	uint8_t head[KERNEL_HEAD];
+	struct kernel_payload p;
+	le16 off;
+	size_t n;
+
+	*version = '\0';
+	if (pread_all(fd, head, sizeof(head), 0) < 0 ||
+	    kernel_parse(head, sizeof(head), UINT64_MAX, &p) != KERNEL_BZIMAGE)
+		return fail(ENOENT, "a kernel that does not say its version");
+	memcpy(&off, head + FIELD, sizeof(off));
+	if (get_le16(off) && pread(fd, version, KERNEL_VERSION - 1,
+				   BASE + get_le16(off)) < 0)
+		return fail_sys("read");
+	version[KERNEL_VERSION - 1] = '\0';
+	n = strspn(version, "abcdefghijklmnopqrstuvwxyz"
+		   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+~-");
+	if (version[n] != ' ' || n == 0 || version[0] == '.') {
+		*version = '\0';
+		return fail(ENOENT, "a kernel that does not say its version");
+	}
+	version[n] = '\0';
+	return 0;
+}
+
 int kernel_unpack(const struct store *st, int dirfd, const char *path)
 {
 	autoclose int fd = file_open(dirfd, path, O_RDONLY, 0);

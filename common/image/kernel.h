@@ -52,4 +52,12 @@ int kernel_parse(const void *head, size_t n, uint64_t size,
  */
 int kernel_unpack(const struct store *st, int dirfd, const char *path);
 
+/*
+ * The version of the bzImage open as FD, as `uname -r` says it and its modules'
+ * directory is called; such a name is safe as one path component. 0; -ENOENT
+ * it says none, -errno, with a sentence.
+ */
+enum { KERNEL_VERSION = 65 };	/* with its NUL, as Linux has it (UTS) */
+int kernel_version(int fd, char version[static KERNEL_VERSION]);
+
 #endif

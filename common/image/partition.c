@@ -2,10 +2,10 @@
 #include "image/partition.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
-#include "base/file.h"
 
 enum {
 	SECTOR = 512,
@@ -22,7 +22,9 @@ struct mbr_entry {
 static_assert(sizeof(struct mbr_entry) == 16, "mbr_entry");
 
 struct mbr {
-	uint8_t code[446];
+	uint8_t code[440];
+	le32 signature;
+	le16 reserved;
 	struct mbr_entry entry[MBR_PARTITIONS];
 	uint8_t magic[2];
 } __attribute__((packed));
@@ -44,34 +46,58 @@ struct gpt_entry {
 };
 static_assert(sizeof(struct gpt_entry) == 48, "gpt_entry");
 
-static int get(int fd, void *to, size_t n, uint64_t off)
+void uuid_format(char out[static UUID_TEXT], const uint8_t uuid[static 16])
 {
-	int rc = pread_all(fd, to, n, off);
+	char *p = out;
+
+	*out = '\0';
+	if (is_zero(uuid, 16))
+		return;
+	for (int i = 0; i < 16; i++)
+		p += snprintf(p, out + UUID_TEXT - p, "%s%02x",
+			      i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+			      uuid[i]);
+}
+
+/* A GUID (UEFI 2.10, appendix A): little-endian in its first three fields. */
+static void guid_format(char out[static UUID_TEXT], const uint8_t g[static 16])
+{
+	const uint8_t uuid[16] = {
+		g[3], g[2], g[1], g[0], g[5], g[4], g[7], g[6], g[8], g[9],
+		g[10], g[11], g[12], g[13], g[14], g[15],
+	};
+
+	uuid_format(out, uuid);
+}
+
+static int get(struct block *disk, void *to, size_t n, uint64_t off)
+{
+	int rc = block_read(disk, to, n, off);
 
 	return rc < 0 ? fail(-rc, "partition table: %s", strerror(-rc)) : 0;
 }
 
-/* Adds COUNT sectors from FIRST, if there are such. */
-static int add(struct partition *out, int n, uint64_t size, uint64_t first,
-	       uint64_t count)
+/* Adds COUNT sectors from FIRST, if there are such; whether it did. */
+static bool add(struct partition *out, uint64_t size, int number,
+		uint64_t first, uint64_t count)
 {
 	if (!count || !in_range(first, count, size / SECTOR))
-		return n;
-	out[n] = (struct partition){ first * SECTOR, count * SECTOR };
-	return n + 1;
+		return false;
+	*out = (struct partition){ .off = first * SECTOR,
+				   .len = count * SECTOR, .number = number };
+	return true;
 }
 
-static int list_gpt(int fd, uint64_t size, struct partition *out)
+static int list_gpt(struct block *disk, struct partition *out)
 {
-	static const uint8_t none[16];
+	uint64_t size = disk->size, off, step;
 	struct gpt_header h;
 	struct gpt_entry e;
-	uint64_t off, step;
 	int n = 0, rc;
 
 	if (size < 2 * SECTOR)
 		return 0;
-	rc = get(fd, &h, sizeof(h), SECTOR);
+	rc = get(disk, &h, sizeof(h), SECTOR);
 	if (rc < 0)
 		return rc;
 	step = get_le32(h.entry_bytes);
@@ -84,38 +110,47 @@ static int list_gpt(int fd, uint64_t size, struct partition *out)
 	     i++, off += step) {
 		if (!in_range(off, sizeof(e), size))
 			break;
-		rc = get(fd, &e, sizeof(e), off);
+		rc = get(disk, &e, sizeof(e), off);
 		if (rc < 0)
 			return rc;
-		if (memcmp(e.type, none, sizeof(none)) &&
-		    get_le64(e.last) >= get_le64(e.first))
-			n = add(out, n, size, get_le64(e.first),
-				get_le64(e.last) - get_le64(e.first) + 1);
+		if (is_zero(e.type, sizeof(e.type)) ||
+		    get_le64(e.last) < get_le64(e.first))
+			continue;
+		if (add(&out[n], size, i + 1, get_le64(e.first),
+			get_le64(e.last) - get_le64(e.first) + 1))
+			guid_format(out[n++].uuid, e.guid);
 	}
 	return n;
 }
 
-int partition_list(int fd, uint64_t size,
+int partition_list(struct block *disk,
 		   struct partition out[static PARTITION_MAX])
 {
+	uint32_t signature;
 	struct mbr m;
 	int n = 0, rc;
 
-	if (size < sizeof(m))
+	if (disk->size < sizeof(m))
 		return 0;
-	rc = get(fd, &m, sizeof(m), 0);
+	rc = get(disk, &m, sizeof(m), 0);
 	if (rc < 0)
 		return rc;
 	if (m.magic[0] != 0x55 || m.magic[1] != 0xaa)
 		return 0;
+	signature = get_le32(m.signature);
 	for (int i = 0; i < MBR_PARTITIONS; i++) {
 		struct mbr_entry e = m.entry[i];
 
 		if (e.type == TYPE_GPT)
-			return list_gpt(fd, size, out);
-		if (e.type != TYPE_NONE)
-			n = add(out, n, size, get_le32(e.first),
-				get_le32(e.count));
+			return list_gpt(disk, out);
+		if (e.type == TYPE_NONE ||
+		    !add(&out[n], disk->size, i + 1, get_le32(e.first),
+			 get_le32(e.count)))
+			continue;
+		if (signature)
+			snprintf(out[n].uuid, sizeof(out[n].uuid), "%08x-%02x",
+				 signature, i + 1);
+		n++;
 	}
 	return n;
 }

@@ -6,6 +6,7 @@
 #include "image/unpack_tree.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 #include "base/err.h"
@@ -39,17 +40,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct ext4_conf conf = { .size = ext4_size_min, .inodes = INODES_MAX };
 	autoclose int in = memfd_create("archive", MFD_CLOEXEC);
 	autoclose int out = memfd_create("disk", MFD_CLOEXEC);
+	struct block *disk;
 	struct rootfs r;
 	struct ext4 x;
+	char path[32];
 
 	assert(write_all(in, data, size) == 0);
 	lseek(in, 0, SEEK_SET);
 	assert(ext4_begin(&x, out, &conf) == 0);
 	if (unpack(in, &x) == 0) {
-		int rc = rootfs_open(&r, out);
+		int rc;
 
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", out);
+		rc = raw_open(&disk, path, true);
+		assert(rc == 0);
+		rc = rootfs_open(&r, disk);
 		assert(rc == 0);	/* what we made, we can read */
 		rootfs_close(&r);
+		block_close(disk);
 	} else {
 		assert(err_text()[0]);
 	}

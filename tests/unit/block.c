@@ -151,6 +151,33 @@ TEST(a_transfer_stays_within_the_disk_and_on_its_blocks)
 	block_close(b);
 }
 
+/* Every part of a disk of a few blocks, also with blocks of 4 KiB. */
+TEST(a_parser_reads_at_any_place_and_length)
+{
+	uint8_t data[5 * 4096], got[sizeof(data)];
+	struct block *b = open_new(sizeof(data), false);
+	struct iovec iov = { data, sizeof(data) };
+
+	OK(b);
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = i / 7 ^ i;
+	EQ(block_writev(b, &iov, 1, 0), 0);
+	for (b->block_size = 512; b->block_size <= 4096; b->block_size *= 8)
+		for (size_t off = 0; off < sizeof(data); off += 509)
+			for (size_t n = 0; n <= sizeof(data) - off; n += 1021) {
+				memset(got, 0, sizeof(got));
+				EQ(block_read(b, got, n, off), 0);
+				OK(!memcmp(got, data + off, n));
+				OK(is_zero(got + n, sizeof(got) - n));
+			}
+	b->block_size = 512;
+	EQ(block_read(b, got, 1, sizeof(data) - 1), 0);
+	EQ(block_read(b, got, 2, sizeof(data) - 1), -EIO);
+	EQ(block_read(b, got, 2, UINT64_MAX), -EIO);
+	EQ(block_read(b, got, 0, sizeof(data)), 0);
+	block_close(b);
+}
+
 TEST(a_file_cut_short_is_an_error_not_a_loop)
 {
 	struct block *b = open_new(MIB, false);
@@ -530,6 +557,7 @@ int main(void)
 		T(what_was_written_is_read_back),
 		T(more_segments_than_the_kernel_takes_at_once),
 		T(a_transfer_stays_within_the_disk_and_on_its_blocks),
+		T(a_parser_reads_at_any_place_and_length),
 		T(a_file_cut_short_is_an_error_not_a_loop),
 		T(readonly_disks_refuse_writes),
 		T(odd_sizes_lose_their_tail_and_small_ones_are_refused),

@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 
 #include "base/err.h"
+#include "block/block.h"
 #include "image/ext4.h"
+#include "image/ext4_read.h"
 
 #include "scratch.h"
 
@@ -24,6 +26,34 @@ static inline int begin_disk(uint64_t size)
 	scratch_make(dir);
 	disk_fd = open("d", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	return ext4_begin(&disk, disk_fd, &conf);
+}
+
+/* The disk as it is read. */
+static inline struct block *open_block(int fd)
+{
+	struct block *b = NULL;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (raw_open(&b, path, true) < 0)
+		printf("# %s\n", err_text());
+	return b;
+}
+
+/* What PATH holds by our own reader; valid until the next call. */
+static inline const char *holds(const char *path)
+{
+	static struct buf text = BUF_INIT;
+	struct block *b = open_block(disk_fd);
+	struct ext4_view v;
+	int rc = ext4_open(&v, b, 0, b->size);
+
+	buf_clear(&text);
+	if (rc == 0)
+		rc = ext4_read(&v, path, &text, 64 << 20);
+	ext4_close(&v);
+	block_close(b);
+	return rc < 0 ? err_text() : text.data;
 }
 
 static inline void drop_disk(void)

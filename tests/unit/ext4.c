@@ -35,20 +35,6 @@ static bool says(const char *command, const char *what)
 	return false;
 }
 
-/* What PATH holds by our own reader; valid until the next call. */
-static const char *holds(const char *path)
-{
-	static struct buf b = BUF_INIT;
-	struct ext4_view v;
-	int rc = ext4_open(&v, disk_fd, 0, lseek(disk_fd, 0, SEEK_END));
-
-	buf_clear(&b);
-	if (rc == 0)
-		rc = ext4_read(&v, path, &b, 64 * MIB);
-	ext4_close(&v);
-	return rc < 0 ? err_text() : b.data;
-}
-
 TEST(an_empty_tree_is_a_clean_disk)
 {
 	if (!HAVE_E2FSPROGS)
@@ -206,6 +192,7 @@ TEST(holes_and_data_are_where_they_were)
 		{ 33 * MIB, BLOCK },
 	};
 	struct ext4_view v;
+	struct block *b;
 	int out;
 
 	if (!HAVE_E2FSPROGS)
@@ -220,11 +207,13 @@ TEST(holes_and_data_are_where_they_were)
 	EQ(ext4_truncate(&disk, 39 * MIB), 0);
 	EQ(ext4_finish(&disk), 0);
 	OK(is_clean());
-	EQ(ext4_open(&v, disk_fd, 0, 64 * MIB), 0);
+	b = open_block(disk_fd);
+	EQ(ext4_open(&v, b, 0, 64 * MIB), 0);
 	out = open("out", O_RDWR | O_CREAT, 0600);
 	EQ(ext4_copy(&v, "f", out, 64 * MIB), 39 * MIB);
 	EQ(ext4_copy(&v, "f", out, 39 * MIB - 1), -E_CONFIG);
 	ext4_close(&v);
+	block_close(b);
 	EQ(pread(out, got, sizeof(got), 0), 39 * MIB);
 	close(out);
 	for (size_t i = 0; i < ARRAY_SIZE(runs); i++) {

@@ -275,9 +275,52 @@ TEST(payloads_outside_the_file_are_refused)
 	EQ(p.len, 0);
 }
 
+/* A bzImage that says this of its version. */
+static int version_of(const char *said, uint16_t at, char *version)
+{
+	char head[0x200 + 0x800] = { [0x1f1] = SETUP_SECTS };
+	le16 field = to_le16(at);
+	int fd = open("k", O_RDWR | O_CREAT | O_TRUNC, 0600), rc;
+
+	memcpy(head + 0x1fe, "\x55\xaa", 2);
+	memcpy(head + 0x202, "HdrS\x0f\x02", 6);
+	memcpy(head + 0x20e, &field, sizeof(field));
+	if (at < 0x700)
+		snprintf(head + 0x200 + at, 0x100, "%s", said);
+	rc = write_all(fd, head, sizeof(head));
+	if (rc == 0)
+		rc = kernel_version(fd, version);
+	close(fd);
+	return rc;
+}
+
+TEST(a_kernel_says_its_version_and_only_such_that_is_safe_as_a_name)
+{
+	static const char *const bad[] = {
+		"", "6.1.0", "../../etc x", "a/b x", ". x", ".. x", " x",
+		"6.1\n x", "6.1.0-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		"aaaaaaaaaaaaaaaaaaaaaaaaaa x",
+	};
+	char v[KERNEL_VERSION];
+
+	scratch_make(dir);
+	EQ(version_of("6.1.0-56-cloud-amd64 (a@b) #1 SMP", 0x300, v), 0);
+	STR(v, "6.1.0-56-cloud-amd64");
+	EQ(version_of("6.9.0+x~1_2 (a@b)", 0x100, v), 0);
+	STR(v, "6.9.0+x~1_2");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		EQ(version_of(bad[i], 0x300, v), -ENOENT);
+		STR(v, "");
+	}
+	EQ(version_of("6.1 x", 0, v), -ENOENT);
+	EQ(version_of("", 0xffff, v), -ENOENT);
+	scratch_remove(dir);
+}
+
 TESTS(T(every_compression_of_the_kernels_build_is_unpacked),
       T(legacy_lz4_is_unpacked),
       T(what_needs_or_allows_no_unpacking_is_told_apart),
       T(what_is_no_kernel_is_refused),
       T(damaged_kernels_are_refused_and_leave_nothing),
-      T(payloads_outside_the_file_are_refused))
+      T(payloads_outside_the_file_are_refused),
+      T(a_kernel_says_its_version_and_only_such_that_is_safe_as_a_name))

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include "image/partition.h"
+#include "block/qcow2.h"
 
 #include "disk.h"
 #include "test.h"
@@ -39,8 +39,9 @@ static bool make(const char *const *paths)
 
 static bool finds(const char *kernel, const char *initrd)
 {
+	struct block *b = open_block(disk_fd);
 	struct rootfs r;
-	int rc = rootfs_open(&r, disk_fd);
+	int rc = rootfs_open(&r, b);
 	bool ok = rc == 0 && !strcmp(r.kernel, kernel) &&
 		  !strcmp(r.initrd, initrd);
 
@@ -48,6 +49,7 @@ static bool finds(const char *kernel, const char *initrd)
 		printf("# %d (%s): kernel %s initrd %s\n", rc, err_text(),
 		       r.kernel, r.initrd);
 	rootfs_close(&r);
+	block_close(b);
 	return ok;
 }
 
@@ -152,10 +154,35 @@ static bool move_disk(uint64_t off)
 
 	for (uint64_t at = 0; ok && at < size; at += MIB)
 		ok = pread_all(disk_fd, piece, MIB, at) == 0 &&
-		     pwrite_all(to, piece, MIB, off + at) == 0;
+		     (is_zero(piece, MIB) ||
+		      pwrite_all(to, piece, MIB, off + at) == 0);
 	dup2(to, disk_fd);
 	close(to);
 	return ok;
+}
+
+/* Writes a GPT, with a protective MBR, of two partitions. */
+static int put_gpt(uint8_t s[static 3 * SECTOR], uint32_t first,
+		   uint32_t sectors)
+{
+	static const uint8_t guid[16] = { 0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8,
+		0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b };
+
+	memset(s, 0, 3 * SECTOR);
+	put_mbr(s, 0, 0xee, 1, UINT32_MAX);
+	memcpy(s + SECTOR, "EFI PART", 8);
+	put_le(s + SECTOR + 72, 2, 8);
+	put_le(s + SECTOR + 80, 128, 4);
+	put_le(s + SECTOR + 84, 128, 4);
+	for (int i = 0; i < 2; i++) {
+		uint8_t *e = s + 2 * SECTOR + 128 * i;
+
+		e[0] = 1;
+		memcpy(e + 16, guid, sizeof(guid));
+		put_le(e + 32, i ? first : 40, 8);
+		put_le(e + 40, i ? first + sectors - 1 : 50, 8);
+	}
+	return pwrite_all(disk_fd, s, 3 * SECTOR, 0);
 }
 
 TEST(partitions_are_looked_into)
@@ -163,36 +190,136 @@ TEST(partitions_are_looked_into)
 	static const char *const files[] = { "boot/vmlinuz-1",
 					     "boot/initrd.img-1", NULL };
 	uint8_t s[3 * SECTOR] = { 0 };
-	struct rootfs r;
 	struct buf b = BUF_INIT;
+	struct block *whole;
+	struct rootfs r;
 
 	OK(make(files));
 	OK(move_disk(3 * MIB));
 	put_mbr(s, 0, 0x83, 2048, 2048);	/* nothing in it */
 	put_mbr(s, 2, 0x83, 6144, 64 * 2048);
+	put_le(s + 440, 0xcafe, 4);
 	EQ(pwrite_all(disk_fd, s, sizeof(s), 0), 0);
 	OK(finds("/boot/vmlinuz-1", "/boot/initrd.img-1"));
-	EQ(rootfs_open(&r, disk_fd), 0);
-	EQ(r.off, 3 * MIB);
-	EQ(r.len, 64 * MIB);
-	EQ(ext4_read(&r.view, r.kernel, &b, 10), 0);
+	whole = open_block(disk_fd);
+	EQ(rootfs_open(&r, whole), 0);
+	EQ(r.part.off, 3 * MIB);
+	EQ(r.part.len, 64 * MIB);
+	EQ(r.part.number, 3);
+	STR(r.part.uuid, "0000cafe-03");
+	EQ(ext4_read(rootfs_boot(&r), r.kernel, &b, 10), 0);
 	STR(b.data, "x");
 	rootfs_close(&r);
-	memset(s, 0, sizeof(s));
-	put_mbr(s, 0, 0xee, 1, UINT32_MAX);
-	memcpy(s + SECTOR, "EFI PART", 8);
-	put_le(s + SECTOR + 72, 2, 8);
-	put_le(s + SECTOR + 80, 128, 4);
-	put_le(s + SECTOR + 84, 128, 4);
-	for (int i = 0; i < 2; i++) {
-		s[2 * SECTOR + 128 * i] = 1;
-		put_le(s + 2 * SECTOR + 128 * i + 32, i ? 6144 : 40, 8);
-		put_le(s + 2 * SECTOR + 128 * i + 40,
-		       i ? 6143 + 64 * 2048 : 50, 8);
-	}
-	EQ(pwrite_all(disk_fd, s, sizeof(s), 0), 0);
+	EQ(put_gpt(s, 6144, 64 * 2048), 0);
 	OK(finds("/boot/vmlinuz-1", "/boot/initrd.img-1"));
+	EQ(rootfs_open(&r, whole), 0);
+	EQ(r.part.number, 2);
+	STR(r.part.uuid, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+	EQ(strlen(r.uuid), 36);
+	rootfs_close(&r);
+	block_close(whole);
 	buf_release(&b);
+	drop_disk();
+}
+
+/* A disk of these two file systems, or of a stranger and the second. */
+static bool make_pair(const char *const *first, const char *const *second)
+{
+	uint8_t s[SECTOR] = { 0 };
+	bool ok = make(second) && move_disk(80 * MIB);
+
+	if (ok && first) {
+		int whole = take_fd(&disk_fd);
+		static char piece[MIB];
+
+		ext4_release(&disk);
+		ok = make(first);
+		for (uint64_t at = 0; ok && at < 64 * MIB; at += MIB)
+			ok = pread_all(disk_fd, piece, MIB, at) == 0 &&
+			     (is_zero(piece, MIB) ||
+			      pwrite_all(whole, piece, MIB, MIB + at) == 0);
+		dup2(whole, disk_fd);
+		close(whole);
+	} else if (ok) {
+		ok = pwrite_all(disk_fd, "XFSB", 4, MIB) == 0;
+	}
+	put_mbr(s, 0, 0x83, 2048, 64 * 2048);
+	put_mbr(s, 1, 0x83, 160 * 1024, 64 * 2048);
+	return ok && pwrite_all(disk_fd, s, sizeof(s), 0) == 0;
+}
+
+TEST(a_boot_of_its_own_goes_with_the_root_beside_it)
+{
+	static const char *const root[] = { "sbin/init", "boot/README", NULL };
+	static const char *const boot[] = { "vmlinuz-2", "initramfs-2.img",
+					    NULL };
+	static const char *const both[] = { "boot/vmlinuz-1", NULL };
+	struct block *b;
+	struct rootfs r;
+
+	for (int swapped = 0; swapped < 2; swapped++) {
+		OK(swapped ? make_pair(boot, root) : make_pair(root, boot));
+		b = open_block(disk_fd);
+		EQ(rootfs_open(&r, b), 0);
+		EQ(r.part.number, swapped ? 2 : 1);
+		STR(r.part.uuid, "");
+		STR(r.kernel, "/vmlinuz-2");
+		STR(r.initrd, "/initramfs-2.img");
+		EQ(ext4_size(rootfs_boot(&r), r.kernel), 1);
+		EQ(ext4_size(&r.view, "/sbin/init"), 1);
+		rootfs_close(&r);
+		block_close(b);
+		drop_disk();
+	}
+	OK(make_pair(boot, both));
+	OK(finds("/boot/vmlinuz-1", ""));
+	drop_disk();
+}
+
+TEST(a_root_that_cannot_be_read_is_not_taken_for_another)
+{
+	static const char *const boot[] = { "vmlinuz-2", "initramfs-2.img",
+					    NULL };
+	static const char *const data[] = { "data", NULL };
+	struct block *b;
+	struct rootfs r;
+
+	for (int i = 0; i < 2; i++) {
+		OK(make_pair(NULL, i ? data : boot));
+		b = open_block(disk_fd);
+		EQ(rootfs_open(&r, b), -ENOTSUP);
+		STR(err_text(), "holds xfs, which is not read here");
+		rootfs_close(&r);
+		block_close(b);
+		drop_disk();
+	}
+}
+
+TEST(a_qcow2_image_is_read_as_well)
+{
+	static const char *const files[] = { "boot/vmlinuz-1", NULL };
+	struct qcow2_create c = { .size = 68 * MIB };
+	static uint8_t piece[MIB];
+	uint8_t s[3 * SECTOR];
+	struct block *b;
+	struct rootfs r;
+
+	OK(make(files));
+	OK(move_disk(3 * MIB));
+	EQ(put_gpt(s, 6144, 64 * 2048), 0);
+	EQ(qcow2_create(AT_FDCWD, "q", &c), 0);
+	EQ(qcow2_open(&b, "q", false, NULL), 0);
+	for (uint64_t at = 0; at < 68 * MIB; at += MIB) {
+		struct iovec iov = { piece, MIB };
+
+		EQ(pread_all(disk_fd, piece, MIB, at), 0);
+		if (!is_zero(piece, MIB))
+			EQ(block_writev(b, &iov, 1, at), 0);
+	}
+	EQ(rootfs_open(&r, b), 0);
+	STR(r.kernel, "/boot/vmlinuz-1");
+	rootfs_close(&r);
+	block_close(b);
 	drop_disk();
 }
 
@@ -201,10 +328,13 @@ TEST(hostile_partition_tables_name_nothing_outside)
 	struct partition p[PARTITION_MAX];
 	uint8_t s[4 * SECTOR];
 	uint32_t seed = 1;
+	struct block *b;
 	int fd, n;
 
 	scratch_make(dir);
 	fd = open("d", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	EQ(ftruncate(fd, sizeof(s)), 0);
+	b = open_block(fd);
 	for (int round = 0; round < 3000; round++) {
 		for (size_t i = 0; i < sizeof(s); i++) {
 			seed = seed * 1103515245 + 12345;
@@ -219,29 +349,38 @@ TEST(hostile_partition_tables_name_nothing_outside)
 			put_le(s + SECTOR + 84, 48 + (seed >> 20) % 99, 4);
 		}
 		EQ(pwrite_all(fd, s, sizeof(s), 0), 0);
-		n = partition_list(fd, sizeof(s), p);
+		n = partition_list(b, p);
 		OK(n >= 0 && n <= PARTITION_MAX);
 		for (int i = 0; i < n; i++)
 			OK(p[i].len && in_range(p[i].off, p[i].len, sizeof(s)));
 	}
-	EQ(partition_list(fd, 0, p), 0);
-	EQ(partition_list(fd, 511, p), 0);
+	block_close(b);
+	EQ(ftruncate(fd, SECTOR), 0);
+	b = open_block(fd);
+	n = partition_list(b, p);
+	OK(n >= 0 && n <= PARTITION_MAX);
+	block_close(b);
 	close(fd);
 	scratch_remove(dir);
 }
 
 TEST(what_is_no_disk_is_refused)
 {
+	static const int sizes[] = { SECTOR, 1024, 10 * MIB };
 	struct rootfs r;
+	struct block *b;
 	int fd;
 
 	scratch_make(dir);
 	fd = open("d", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	EQ(rootfs_open(&r, fd), -ENOENT);
-	STR(err_text(), "holds no ext4");
-	EQ(ftruncate(fd, 10 * MIB), 0);
-	EQ(rootfs_open(&r, fd), -ENOENT);
-	rootfs_close(&r);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		EQ(ftruncate(fd, sizes[i]), 0);
+		b = open_block(fd);
+		EQ(rootfs_open(&r, b), -ENOENT);
+		STR(err_text(), "holds no ext4");
+		rootfs_close(&r);
+		block_close(b);
+	}
 	close(fd);
 	scratch_remove(dir);
 }
@@ -254,8 +393,10 @@ TEST(damaged_disks_are_survived)
 	static uint8_t good[5 << 20];
 	uint32_t seed = 7;
 	struct rootfs r;
+	struct block *b;
 
 	OK(make(files));
+	b = open_block(disk_fd);
 	EQ(pread_all(disk_fd, good, sizeof(good), 0), 0);
 	for (int round = 0; round < 400; round++) {
 		for (int i = 0; i < 40; i++) {
@@ -267,20 +408,26 @@ TEST(damaged_disks_are_survived)
 			byte = seed >> 3;
 			EQ(pwrite_all(disk_fd, &byte, 1, off), 0);
 		}
-		if (rootfs_open(&r, disk_fd) == 0)
+		if (rootfs_open(&r, b) == 0)
 			rootfs_close(&r);
 		if (round % 20 == 0)
 			EQ(pwrite_all(disk_fd, good, sizeof(good), 0), 0);
 	}
 	EQ(pwrite_all(disk_fd, good, sizeof(good), 0), 0);
+	block_close(b);
 	EQ(ftruncate(disk_fd, sizeof(good)), 0);
-	EQ(rootfs_open(&r, disk_fd), -E_VERIFY);
+	b = open_block(disk_fd);
+	EQ(rootfs_open(&r, b), -E_VERIFY);
 	STR(err_text(), "damaged ext4: ends behind its disk");
+	block_close(b);
 	drop_disk();
 }
 
 TESTS(T(versions_are_in_the_order_people_mean),
       T(each_distributions_kernel_and_initrd_are_found),
       T(links_that_lead_nowhere_are_no_kernels), T(partitions_are_looked_into),
+      T(a_boot_of_its_own_goes_with_the_root_beside_it),
+      T(a_root_that_cannot_be_read_is_not_taken_for_another),
+      T(a_qcow2_image_is_read_as_well),
       T(hostile_partition_tables_name_nothing_outside),
       T(what_is_no_disk_is_refused), T(damaged_disks_are_survived))

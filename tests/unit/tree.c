@@ -118,19 +118,6 @@ static int unpack(void)
 	return unpack_part(made.len, 1ull << 30);
 }
 
-static const char *holds(const char *path)
-{
-	static struct buf b = BUF_INIT;
-	struct ext4_view v;
-	int rc = ext4_open(&v, disk_fd, 0, lseek(disk_fd, 0, SEEK_END));
-
-	buf_clear(&b);
-	if (rc == 0)
-		rc = ext4_read(&v, path, &b, 64 * MIB);
-	ext4_close(&v);
-	return rc < 0 ? err_text() : b.data;
-}
-
 static bool finish(void)
 {
 	int rc = ext4_finish(&disk);
