@@ -13,11 +13,14 @@
 #include "base/file.h"
 #include "block/qcow2.h"
 #include "image/copy.h"
+#include "image/oci_layout.h"
 #include "image/rootfs.h"
+#include "image/unpack_blobs.h"
+#include "image/unpack_dir.h"
 #include "image/unpack_tree.h"
 
 enum {
-	HEAD = 64 << 10,	/* what is looked at to tell */
+	HEAD = 256 << 10,	/* what is looked at to tell */
 	TREE_INODES = 4 << 20,
 };
 static const uint64_t disk_max = 1ULL << 44, tree_max = 1ULL << 40;
@@ -25,7 +28,7 @@ static const uint64_t kernel_max = 1ULL << 30;
 
 const char *const import_kinds[] = {
 	[IMPORT_ANY] = "any", [IMPORT_RAW] = "raw", [IMPORT_QCOW2] = "qcow2",
-	[IMPORT_TREE] = "tree", NULL
+	[IMPORT_TREE] = "tree", [IMPORT_OCI] = "oci", NULL
 };
 
 /* What stands at OFF of what begins so. */
@@ -56,7 +59,9 @@ static enum import_kind tell(const uint8_t *head, size_t len)
 	for (const struct magic *m = magics; m->len; m++)
 		if (in_range(m->off, m->len, len) &&
 		    !memcmp(head + m->off, m->bytes, m->len))
-			return m->kind;
+			return m->kind == IMPORT_TREE &&
+			       unpack_is_blobs(head, len) ? IMPORT_OCI :
+							    m->kind;
 	return IMPORT_ANY;
 }
 
@@ -129,19 +134,85 @@ static int copy_disk(const struct import_conf *c, enum import_kind kind,
 	return copy_from_stream(c->from, head, len, disk, disk_max);
 }
 
+/* -- trees -- */
+
+static int begin_tree(struct ext4 *x, const struct import_conf *c, int disk)
+{
+	struct ext4_conf conf = { .size = c->size, .inodes = TREE_INODES };
+
+	*x = (struct ext4){ 0 };
+	return ext4_begin(x, disk, &conf);
+}
+
+static int end_tree(struct ext4 *x, int rc, int disk, struct image_meta *m)
+{
+	if (rc == 0)
+		rc = ext4_finish(x);
+	ext4_release(x);
+	return rc < 0 ? rc : import_raw(disk, m);
+}
+
 static int import_tree(const struct import_conf *c, const void *head,
 		       size_t len, int disk, struct image_meta *m)
 {
-	struct ext4_conf conf = { .size = c->size, .inodes = TREE_INODES };
-	struct ext4 x = { 0 };
-	int rc = ext4_begin(&x, disk, &conf);
+	struct ext4 x;
+	int rc = begin_tree(&x, c, disk);
 
 	if (rc == 0)
 		rc = unpack_tree(c->from, head, len, tree_max, &x);
+	return end_tree(&x, rc, disk, m);
+}
+
+static int import_layout(const struct import_conf *c, int layout, int disk,
+			 struct image_meta *m)
+{
+	char digest[OCI_DIGEST_BYTES];
+	struct ext4 x;
+	int rc = begin_tree(&x, c, disk);
+
 	if (rc == 0)
-		rc = ext4_finish(&x);
-	ext4_release(&x);
-	return rc < 0 ? rc : import_raw(disk, m);
+		rc = oci_layout_unpack(layout, tree_max, &x, digest);
+	if (rc == 0) {
+		m->digest = strdup(digest);
+		rc = m->digest ? 0 : fail(ENOMEM, "out of memory");
+	}
+	return end_tree(&x, rc, disk, m);
+}
+
+/* An archive: unpacked in DIR first, as its parts come in any order. */
+static int import_archive(int dir, const struct import_conf *c,
+			  const void *head, size_t len, int disk,
+			  struct image_meta *m)
+{
+	autoclose int layout = -1;
+	int rc;
+
+	if (mkdirat(dir, "layout", 0700) < 0)
+		return fail_sys("layout");
+	layout = openat(dir, "layout", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (layout < 0)
+		return fail_sys("layout");
+	rc = unpack_blobs(c->from, head, len, tree_max, layout);
+	if (rc == 0)
+		rc = import_layout(c, layout, disk, m);
+	return rc < 0 ? rc : remove_tree(dir, "layout");
+}
+
+static int import_dir(const struct import_conf *c, int disk,
+		      struct image_meta *m)
+{
+	struct ext4 x;
+	int rc;
+
+	if (c->kind == IMPORT_OCI ||
+	    (c->kind == IMPORT_ANY && oci_layout_is(c->from)))
+		return import_layout(c, c->from, disk, m);
+	if (c->kind != IMPORT_ANY && c->kind != IMPORT_TREE)
+		return fail(E_CONFIG, "is a directory");
+	rc = begin_tree(&x, c, disk);
+	if (rc == 0)
+		rc = unpack_dir(c->from, tree_max, &x);
+	return end_tree(&x, rc, disk, m);
 }
 
 /* -- what boots it -- */
@@ -185,11 +256,12 @@ static int take_kernel(int dir, int disk, struct image_meta *m)
 	return rc;
 }
 
-int import_disk(int dir, const struct import_conf *c, struct image_meta *m)
+/* What is no directory. */
+static int import_file(int dir, const struct import_conf *c, int disk,
+		       struct image_meta *m)
 {
 	autofree uint8_t *head = malloc(HEAD);
 	enum import_kind kind = c->kind;
-	autoclose int disk = -1;
 	ssize_t len;
 	int rc;
 
@@ -198,21 +270,35 @@ int import_disk(int dir, const struct import_conf *c, struct image_meta *m)
 	len = read_up_to(c->from, head, HEAD);
 	if (len < 0)
 		return fail(-len, "read: %s", strerror(-len));
-	rc = disk = new_file(dir, "disk");
-	if (rc < 0)
-		return rc;
 	if (kind == IMPORT_ANY)
 		kind = tell(head, len);
 	if (kind == IMPORT_ANY)
 		return fail(E_CONFIG, "neither a disk nor an archive "
 			    "(--format says which)");
-	if (c->size && kind != IMPORT_TREE)
+	if (kind == IMPORT_OCI)
+		return import_archive(dir, c, head, len, disk, m);
+	if (kind == IMPORT_TREE)
+		return import_tree(c, head, len, disk, m);
+	if (c->size)
 		return fail(E_USAGE, "a size is for what comes as a tree");
-	rc = kind == IMPORT_TREE ? import_tree(c, head, len, disk, m) :
-	     copy_disk(c, kind, head, len, disk);
-	if (rc == 0 && kind == IMPORT_RAW)
-		rc = import_raw(disk, m);
-	if (rc == 0 && kind == IMPORT_QCOW2)
-		rc = import_qcow2(disk, m);
+	rc = copy_disk(c, kind, head, len, disk);
+	if (rc == 0)
+		rc = kind == IMPORT_RAW ? import_raw(disk, m) :
+					  import_qcow2(disk, m);
+	return rc;
+}
+
+int import_disk(int dir, const struct import_conf *c, struct image_meta *m)
+{
+	autoclose int disk = new_file(dir, "disk");
+	struct stat st;
+	int rc;
+
+	if (disk < 0)
+		return disk;
+	if (fstat(c->from, &st) < 0)
+		return fail_sys("stat");
+	rc = S_ISDIR(st.st_mode) ? import_dir(c, disk, m) :
+				   import_file(dir, c, disk, m);
 	return rc < 0 ? rc : take_kernel(dir, disk, m);
 }

@@ -7,6 +7,9 @@
  *	a file tree	(any archive of unpack_tree.h) becomes an ext4 disk
  *			without a partition table; its kernel and initrd, the
  *			newest in its /boot, are taken out and boot it
+ *	a directory	(unpack_dir.h) likewise
+ *	an OCI image	(oci_layout.h: a layout in a directory, or an archive of
+ *			unpack_blobs.h) likewise, layer upon layer
  *
  * What it is follows from how it begins, when the person does not say. That is
  * done once, here, and recorded; a guest never chooses a format.
@@ -16,18 +19,20 @@
 
 #include "state/image.h"
 
-enum import_kind { IMPORT_ANY, IMPORT_RAW, IMPORT_QCOW2, IMPORT_TREE };
+enum import_kind {
+	IMPORT_ANY, IMPORT_RAW, IMPORT_QCOW2, IMPORT_TREE, IMPORT_OCI
+};
 extern const char *const import_kinds[];	/* their words; NULL at the end */
 
 struct import_conf {
-	int from;		/* a file, a block device or a pipe */
+	int from;		/* a file, block device, pipe or directory */
 	enum import_kind kind;
 	uint64_t size;		/* of a disk made from a tree; 0: what it needs */
 };
 
 /*
  * Makes `disk`, and `kernel` and `initrd` if they are found, in the empty
- * directory DIR; sets format, size and append of M. 0; -E_CONFIG what it is
+ * directory DIR; sets format, size, append and digest of M. 0; -E_CONFIG what it is
  * cannot be told, or it names other files; -E_VERIFY damaged; -errno. After a
  * failure DIR may hold anything.
  */
