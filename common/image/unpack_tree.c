@@ -58,11 +58,11 @@ static int damaged(struct archive *a)
 }
 
 /* Some write no whole sector last; what a layer is, its digest tells. */
-static ssize_t pad(struct source *s)
+static ssize_t pad(struct source *s, const void **data)
 {
 	size_t n = -s->outer_bytes % SECTOR;
 
-	memset(s->piece, 0, n);
+	*data = memset(s->piece, 0, n);
 	s->outer_bytes += n;
 	return n;
 }
@@ -87,9 +87,11 @@ static ssize_t read_piece(struct source *s, const void **data)
 		while (n < 0 && errno == EINTR);
 		return n < 0 ? fail_sys("read") : n;
 	}
-	rc = archive_read_data_block(s->outer, data, &len, &off);
+	do
+		rc = archive_read_data_block(s->outer, data, &len, &off);
+	while (rc == ARCHIVE_OK && !len);
 	if (rc == ARCHIVE_EOF)
-		return s->layer ? pad(s) : 0;
+		return s->layer ? pad(s, data) : 0;
 	if (rc != ARCHIVE_OK)
 		return damaged(s->outer);
 	s->outer_bytes += len;

@@ -246,6 +246,18 @@ TEST(a_layer_of_no_whole_sectors_is_read)
 	drop_disk();
 }
 
+TEST(a_layer_that_ends_in_a_header_is_damaged)
+{
+	begin_image();
+	add_file(&layer, "a", '0', "1234567");
+	add_file(&layer, "b", '0', "");
+	layer.len -= TAR_SECTOR - 160;
+	image_layers[image_nlayers++] = put_blob(&layer);
+	buf_release(&layer);
+	EQ(squash(), -E_VERIFY);
+	drop_disk();
+}
+
 TEST(removed_files_give_their_place_back)
 {
 	enum { LARGE = 8 * MIB };
@@ -418,6 +430,7 @@ TESTS(T(layers_lie_one_over_the_other),
       T(a_whiteout_stays_inside_whatever_links_say),
       T(an_empty_layer_changes_nothing),
       T(a_layer_of_no_whole_sectors_is_read),
+      T(a_layer_that_ends_in_a_header_is_damaged),
       T(removed_files_give_their_place_back),
       T(all_layers_together_stay_within_the_bound),
       T(a_blob_that_is_not_what_its_digest_says_is_refused),
