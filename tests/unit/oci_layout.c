@@ -73,6 +73,7 @@ static void put_lower(void)
 	add_file(&layer, "d/one", '0', "1");
 	add_file(&layer, "d/two", '0', "2");
 	add_file(&layer, "d/e/f/deep", '0', "3");
+	add_file(&layer, "g/in", '0', "4");
 	add_file(&layer, "l", '2', "d");
 	put_layer(&layer);
 }
@@ -119,10 +120,12 @@ TEST(a_whiteout_takes_nothing_of_its_own_layer)
 			if (k == (int)i) {
 				add_file(&layer, ".wh.a", '0', "");
 				add_file(&layer, ".wh.d", '0', "");
+				add_file(&layer, ".wh.g", '0', "");
 				continue;
 			}
 			add_file(&layer, "a", '0', "own");
 			add_file(&layer, "d/e/own", '0', "own");
+			add_file(&layer, "g/", '5', "");
 		}
 		put_layer(&layer);
 		EQ(squash(), 0);
@@ -130,6 +133,7 @@ TEST(a_whiteout_takes_nothing_of_its_own_layer)
 		STR(holds("b"), "lower");
 		STR(holds("d/e/own"), "own");
 		OK(!have("d/one") && !have("d/e/f"));
+		OK(have("g") && !have("g/in"));
 		OK(!HAVE_E2FSPROGS || is_clean());
 		drop_disk();
 	}
