@@ -27,6 +27,7 @@
 #include "image/disk.h"
 #include "image/fetch.h"
 #include "image/import.h"
+#include "image/oci_registry.h"
 #include "image/published.h"
 #include "state/image.h"
 
@@ -63,7 +64,7 @@ static const struct opt opts[] = {
 	OPT(0, "checksum", OPT_STR, "SUM", struct args, checksum,
 	    "pull: sha256:HEX or sha512:HEX, rather than the published one"),
 	OPT(0, "format", OPT_STR, "FORMAT", struct args, format,
-	    "import: what it is, raw, qcow2 or tree; export: raw or qcow2"),
+	    "import: what it is, raw, qcow2, tree or oci; export: raw or qcow2"),
 	OPT(0, "size", OPT_SIZE, "SIZE", struct args, size,
 	    "pull, import: of the disk that a tree becomes"),
 	OPT(0, "kernel", OPT_STR, "FILE", struct args, kernel,
@@ -87,11 +88,14 @@ static const struct opt opts[] = {
 /* The name that FILE suggests: its own, without what tells its format. */
 static int name_of(const char *file, char name[NAME_MAX_LEN + 1])
 {
-	const char *base = strrchr(file, '/');
+	const char *base = file + strlen(file);
 	size_t n = 0;
 
-	base = base ? base + 1 : file;
-	for (; base[n] && base[n] != '.' && n < NAME_MAX_LEN; n++)
+	while (base > file && base[-1] == '/')	/* of a directory */
+		base--;
+	while (base > file && base[-1] != '/')
+		base--;
+	for (; base[n] && !strchr("./", base[n]) && n < NAME_MAX_LEN; n++)
 		name[n] = base[n] >= 'A' && base[n] <= 'Z' ? base[n] + 32 :
 							     base[n];
 	name[n] = '\0';
@@ -147,7 +151,7 @@ static int read_kind(enum import_kind *kind)
 	int i = args.format ? find_word(import_kinds, args.format) : IMPORT_ANY;
 
 	*kind = i < 0 ? IMPORT_ANY : (enum import_kind)i;
-	return i >= 0 ? 0 : fail(E_USAGE, "--format '%s': not raw, qcow2 or tree",
+	return i >= 0 ? 0 : fail(E_USAGE, "--format '%s': not raw, qcow2, tree or oci",
 		    args.format);
 }
 
@@ -192,12 +196,33 @@ struct pull {
 	struct catalog catalog;
 	const struct catalog_entry *entry;	/* NULL: a URL was given */
 	struct sum sum;
+	struct oci_ref ref;			/* of a registry, or zeros */
 };
+
+static int read_ref(struct pull *p, const char *what, const char *ref)
+{
+	int rc = oci_ref_parse(&p->ref, ref);
+
+	p->url = what;
+	if (rc == 0 && args.checksum)
+		rc = fail(E_USAGE, "--checksum: of an OCI image it is "
+			  "REPO@sha256:HEX");
+	if (rc == 0 && !args.name)
+		return name_of(p->ref.repo, p->name);
+	if (rc == 0)
+		rc = name_check("image", args.name);
+	if (rc == 0)
+		snprintf(p->name, sizeof(p->name), "%s", args.name);
+	return rc;
+}
 
 static int read_pull(struct pull *p, const struct store *st, const char *what)
 {
+	const char *ref;
 	int rc = 0;
 
+	if (starts_with(what, "oci:", &ref))
+		return read_ref(p, what, ref);
 	p->url = what;
 	if (!strstr(what, "://")) {
 		rc = catalog_open(&p->catalog, st);
@@ -279,16 +304,60 @@ static int fetch_into(struct pull *p, int dir, int fd, const char *note)
 	return rc;
 }
 
+/* Whether what failed so may succeed later. */
+static bool may_come(int rc)
+{
+	return rc == -E_AGAIN || rc == -ENOSPC || rc == -EDQUOT;
+}
+
 /* What came in part is gone on with, if more may come; else it is of no use. */
 static void settle_partial(int dir, int fd, const char *part,
 			   const char *note, int rc)
 {
-	bool later = rc == -E_AGAIN || rc == -ENOSPC || rc == -EDQUOT;
-
-	if (later && lseek(fd, 0, SEEK_END) > 0)
+	if (may_come(rc) && lseek(fd, 0, SEEK_END) > 0)
 		return;
 	unlinkat(dir, note, 0);
 	unlinkat(dir, part, 0);
+}
+
+/* The directory NAME that an image's parts come into, nobody else's now. */
+static int open_layout(int dir, const char *name, int *lock)
+{
+	autoclose int fd = -1;
+
+	if (mkdirat(dir, name, 0700) < 0 && errno != EEXIST)
+		return fail_sys("%s", name);
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return fail_sys("%s", name);
+	*lock = open_partial(fd, "lock");
+	return *lock < 0 ? *lock : take_fd(&fd);
+}
+
+static int pull_oci(const struct store *st, struct pull *p)
+{
+	char parts[NAME_MAX_LEN + 8];
+	autoclose int dir = store_dir(st, "images", true), fd = -1, lock = -1;
+	uint64_t said = 0;
+	struct oci_pull o = {
+		.ref = &p->ref, .max = pull_max, .arg = &said,
+		.progress = isatty(STDERR_FILENO) ? show_progress : NULL,
+	};
+	struct import_conf c = { .kind = IMPORT_OCI, .size = args.size };
+	int rc = dir;
+
+	snprintf(parts, sizeof(parts), ".%s.oci", p->name);
+	if (dir >= 0)
+		rc = fd = open_layout(dir, parts, &lock);
+	if (rc < 0)
+		return rc;
+	c.from = o.dir = fd;
+	rc = oci_pull(&o);
+	if (rc == 0)
+		rc = make_image(st, p->name, &c, p->url, NULL);
+	if (!may_come(rc))
+		remove_tree(dir, parts);
+	return rc;
 }
 
 static int pull(const struct store *st, struct pull *p)
@@ -332,7 +401,7 @@ static int run_pull(int argc, char **argv)
 		rc = fail(E_EXISTS, "%s: already exists", p.name);
 	}
 	if (rc == 0) {
-		rc = pull(&st, &p);
+		rc = p.ref.repo[0] ? pull_oci(&st, &p) : pull(&st, &p);
 		if (rc < 0)
 			fail_in(rc, "%s", p.name);
 	}
@@ -540,8 +609,8 @@ static const struct task {
 	int least, most;	/* operands */
 	const char *operands;
 } tasks[] = {
-	{ "pull", run_pull, 1, 1, "URL|NAME" },
-	{ "import", run_import, 1, 1, "FILE|-" },
+	{ "pull", run_pull, 1, 1, "URL|NAME|oci:REF" },
+	{ "import", run_import, 1, 1, "FILE|DIR|-" },
 	{ "ls", run_ls, 0, INT_MAX, "[IMAGE...]" },
 	{ "rm", run_rm, 1, INT_MAX, "IMAGE..." },
 	{ "export", run_export, 1, 1, "IMAGE" },
@@ -597,7 +666,7 @@ static int run(int argc, char **argv)
 
 const struct command command = {
 	.name = "vm-image",
-	.operands = "pull URL|NAME | import FILE|- | ls [IMAGE...] | rm IMAGE... | export IMAGE",
+	.operands = "pull URL|NAME|oci:REF | import FILE|DIR|- | ls [IMAGE...] | rm IMAGE... | export IMAGE",
 	.summary = "disks that virtual machines begin with",
 	.opts = opts,
 	.args = &args,

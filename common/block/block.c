@@ -6,8 +6,6 @@
 
 #include "base/err.h"
 
-enum { BLOCK_SIZE_MAX = 4096 };
-
 /* The length of IOV; -EIO if the transfer is none the disk can be asked. */
 static int check(const struct block *b, const struct iovec *iov, int n,
 		 uint64_t off, uint64_t *len)

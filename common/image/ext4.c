@@ -2,6 +2,7 @@
 #include "image/ext4.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -210,6 +211,21 @@ int ext4_link(struct ext4 *x, const char *path, const char *to)
 	return rc;
 }
 
+int ext4_layer(struct ext4 *x)
+{
+	int rc = leave(x);
+
+	tree_layer(&x->tree);
+	return rc;
+}
+
+int ext4_whiteout(struct ext4 *x, const char *path, bool all)
+{
+	int rc = leave(x);
+
+	return rc < 0 ? rc : tree_whiteout(&x->tree, path, all);
+}
+
 /* linux/posix_acl_xattr.h: a version, then entries of a known tag each. */
 static bool acl_ok(const uint8_t *acl, size_t len)
 {
@@ -310,6 +326,26 @@ static int add_lost_found(struct ext4 *x)
 		fail(E_VERIFY, "lost+found is no directory");
 }
 
+/* Gives back what the data of files that are no more takes. */
+static int punch(const struct ext4 *x)
+{
+	for (struct inode *i = x->tree.root; i; i = i->next) {
+		if (i->nlink)
+			continue;
+		for (size_t k = 0; k < i->nextents; k++) {
+			const struct extent *e = &i->extents[k];
+
+			if (fallocate(x->fd, FALLOC_FL_PUNCH_HOLE |
+				      FALLOC_FL_KEEP_SIZE,
+				      e->physical * EXT4_BLOCK,
+				      (uint64_t)e->blocks * EXT4_BLOCK) < 0)
+				return errno == EOPNOTSUPP ? 0 :
+					fail_sys("punch");
+		}
+	}
+	return 0;
+}
+
 /* Of a disk that holds USED bytes. */
 static uint64_t blocks_for(uint64_t used)
 {
@@ -325,6 +361,8 @@ int ext4_finish(struct ext4 *x)
 
 	if (rc == 0)
 		rc = add_lost_found(x);
+	if (rc == 0)
+		rc = punch(x);
 	if (rc < 0)
 		return rc;
 	if (x->grows)

@@ -17,7 +17,9 @@
  * libext2fs write it in one go. Nothing is ever mounted or read back.
  *
  * The features are those of mke2fs -t ext4, the blocks of 4 KiB. The file is
- * sparse: what was not used, and runs of zeros in data, take no room.
+ * sparse: what was not used, and runs of zeros in data, take no room; nor does,
+ * in the end, the data of files that were replaced or taken away. Its place is
+ * free for the guest, but not used again here, so it makes the disk larger.
  *
  * Entries may come from anyone: whatever they are, ext4_finish() makes a file
  * system that e2fsck finds clean, or it fails.
@@ -64,6 +66,10 @@ int ext4_begin(struct ext4 *x, int fd, const struct ext4_conf *conf);
 /* As tree_add() and tree_link(); ext4_data() is then of this. */
 int ext4_add(struct ext4 *x, const char *path, const struct attr *a);
 int ext4_link(struct ext4 *x, const char *path, const char *to);
+
+/* As tree_layer() and tree_whiteout(). */
+int ext4_layer(struct ext4 *x);
+int ext4_whiteout(struct ext4 *x, const char *path, bool all);
 
 /*
  * An extended attribute of what was added last, as getxattr() gives it; one

@@ -33,6 +33,7 @@ struct transfer {
 	bool answered;		/* there is a server: it answered before */
 
 	/* of the request under way */
+	bool own;		/* to the server that was asked for */
 	struct reply reply;
 	bool began;		/* its body did */
 	bool wanted;		/* the body is the file */
@@ -221,6 +222,7 @@ static int refused(const struct transfer *t)
 		int status, error;
 		const char *text;
 	} kinds[] = {
+		{ 401, E_PERM, " (not without a login)" },
 		{ 403, ENOENT, " (forbidden)" },
 		{ 404, ENOENT, " (not found)" },
 		{ 407, EPROTO, " (the proxy wants a password)" },
@@ -281,21 +283,56 @@ static int judge(struct transfer *t, CURLcode code)
 	return anew(t, "the server sent more than it said");
 }
 
-/* The headers that ask for what goes on where the partial file ends. */
+static bool add_header(struct curl_slist **list, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(*list, line);
+
+	if (longer)
+		*list = longer;
+	return longer;
+}
+
+/* Asks for what goes on where the partial file ends. */
 static bool ask_range(struct transfer *t, struct curl_slist **headers)
 {
 	const struct partial *p = &t->part;
 	char range[32], condition[16 + VALIDATOR_BYTES];
 
 	if (!p->have || !p->validator[0])
-		return !curl_easy_setopt(t->curl, CURLOPT_RANGE, NULL) &&
-		       !curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, NULL);
+		return !curl_easy_setopt(t->curl, CURLOPT_RANGE, NULL);
 	snprintf(range, sizeof(range), "%" PRIu64 "-", p->have);
 	snprintf(condition, sizeof(condition), "If-Range: %s", p->validator);
-	*headers = curl_slist_append(NULL, condition);
-	return *headers &&
-	       !curl_easy_setopt(t->curl, CURLOPT_RANGE, range) &&
-	       !curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, *headers);
+	return add_header(headers, condition) &&
+	       !curl_easy_setopt(t->curl, CURLOPT_RANGE, range);
+}
+
+static bool set_headers(struct transfer *t, struct curl_slist **headers)
+{
+	bool ok = ask_range(t, headers);
+
+	for (const char *const *h = t->f->headers; h && *h && t->own; h++)
+		ok = ok && add_header(headers, *h);
+	return ok && !curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, *headers);
+}
+
+/* Whether both have the same scheme, host and port, written the same way. */
+static bool same_server(const char *a, const char *b)
+{
+	const char *host = strstr(a, "://");
+	size_t n = host ? host + 3 - a : 0;
+
+	n += strcspn(a + n, "/?#\\");
+	return host && !strncasecmp(a, b, n) &&
+	       (!b[n] || strchr("/?#\\", b[n]));
+}
+
+static int note_challenge(const struct transfer *t)
+{
+	if (!t->f->challenge || !t->own || t->reply.status != 401)
+		return 0;
+	buf_clear(t->f->challenge);
+	buf_str(t->f->challenge, t->reply.challenge);
+	return t->f->challenge->failed ? fail(ENOMEM, "out of memory") : 0;
 }
 
 /* One request. *NEXT is where it redirects to, else NULL. */
@@ -307,19 +344,22 @@ static int request(struct transfer *t, const char *url, char **next)
 	int rc;
 
 	*next = NULL;
+	t->own = same_server(t->f->url, url);
 	t->reply = (struct reply){ 0 };
 	t->began = t->wanted = t->hopeless = false;
 	t->head = t->waste = 0;
 	t->rc = 0;
 	t->said[0] = '\0';
-	if (!ask_range(t, &headers) ||
+	if (!set_headers(t, &headers) ||
 	    curl_easy_setopt(t->curl, CURLOPT_URL, url)) {
 		curl_slist_free_all(headers);
 		return fail(ENOMEM, "out of memory");
 	}
 	code = curl_easy_perform(t->curl);
 	curl_slist_free_all(headers);
-	rc = judge(t, code);
+	rc = note_challenge(t);
+	if (rc == 0)
+		rc = judge(t, code);
 	if (t->reply.status / 100 == 3 && t->rc == 0 &&
 	    !curl_easy_getinfo(t->curl, CURLINFO_REDIRECT_URL, &where) &&
 	    where) {
@@ -423,16 +463,18 @@ int fetch_file(const struct fetch *f)
 	return rc < 0 ? fail_in(rc, "%.*s", URL_SHOWN, f->url) : 0;
 }
 
-int fetch_text(const char *url, struct buf *b, size_t max,
-	       const struct fetch_limits *limits)
+int fetch_buf(const struct fetch *wanted, struct buf *b)
 {
 	autoclose int fd = memfd_create("fetch", MFD_CLOEXEC);
-	struct fetch f = { .url = url, .fd = fd, .max = max, .limits = limits };
+	const char *url = wanted->url;
+	struct fetch f = *wanted;
 	off_t len;
 	int rc;
 
 	if (fd < 0)
 		return fail_sys("%.*s", URL_SHOWN, url);
+	f.fd = fd;
+	f.note = NULL;
 	rc = fetch_file(&f);
 	if (rc < 0)
 		return rc;
@@ -445,4 +487,12 @@ int fetch_text(const char *url, struct buf *b, size_t max,
 	b->len += len;
 	b->data[b->len] = '\0';
 	return 0;
+}
+
+int fetch_text(const char *url, struct buf *b, size_t max,
+	       const struct fetch_limits *limits)
+{
+	const struct fetch f = { .url = url, .max = max, .limits = limits };
+
+	return fetch_buf(&f, b);
 }

@@ -10,7 +10,8 @@
  *
  * Certificates are always verified, a redirect never leads from https to
  * http, and nothing but the address is told: no user names, no ~/.netrc, no
- * cookies. Proxies are those of the environment, as curl has them
+ * cookies. Headers that the caller adds are told to the server that is asked,
+ * never to another one that it redirects to. Proxies are those of the environment, as curl has them
  * (https_proxy, no_proxy, ...). That the content is the right one is what
  * sums are for (sums.h).
  */
@@ -43,6 +44,10 @@ struct fetch {
 	const char *note;	/* NULL: it always comes from the start */
 	uint64_t max;		/* bytes */
 	const struct fetch_limits *limits;	/* NULL: fetch_usual */
+	const char *const *headers;	/* lines of the request, NULL at the
+					   end; or NULL */
+	struct buf *challenge;	/* gets what a 401 of the server that was asked
+				   says in WWW-Authenticate; may be NULL */
 	/* Bytes there, and of the whole (0: not known); may be NULL. */
 	void (*progress)(void *arg, uint64_t done, uint64_t total);
 	void *arg;
@@ -60,6 +65,7 @@ int fetch_check_redirect(const char *url, const char *next);
  *
  *	-E_USAGE	no URL of ours
  *	-ENOENT		the server has it not (404, 410), or not for us (403)
+ *	-E_PERM		the server wants to know who asks (401)
  *	-E_AGAIN	may work later: no connection, too slow, 5xx
  *	-EFBIG		more than max
  *	-EPROTO		a certificate that does not hold, another answer that
@@ -68,7 +74,12 @@ int fetch_check_redirect(const char *url, const char *next);
  */
 int fetch_file(const struct fetch *f);
 
-/* Appends a small file of at most MAX bytes to B; LIMITS may be NULL. */
+/*
+ * Appends a small file to B: fetch_file() of F, whose fd, dir and note are not
+ * used.
+ */
+int fetch_buf(const struct fetch *f, struct buf *b);
+/* The same of URL, at most MAX bytes; LIMITS may be NULL. */
 int fetch_text(const char *url, struct buf *b, size_t max,
 	       const struct fetch_limits *limits);
 

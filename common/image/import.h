@@ -7,6 +7,9 @@
  *	a file tree	(any archive of unpack_tree.h) becomes an ext4 disk
  *			without a partition table; modules of a kernel from
  *			elsewhere are added to it
+ *	a directory	(unpack_dir.h) likewise
+ *	an OCI image	(oci_layout.h: a layout in a directory, or an archive of
+ *			unpack_blobs.h) likewise, layer upon layer
  *
  * Then it is given what boots it (equip.h).
  *
@@ -18,11 +21,13 @@
 
 #include "image/equip.h"
 
-enum import_kind { IMPORT_ANY, IMPORT_RAW, IMPORT_QCOW2, IMPORT_TREE };
+enum import_kind {
+	IMPORT_ANY, IMPORT_RAW, IMPORT_QCOW2, IMPORT_TREE, IMPORT_OCI
+};
 extern const char *const import_kinds[];	/* their words; NULL at the end */
 
 struct import_conf {
-	int from;		/* a file, a block device or a pipe */
+	int from;		/* a file, block device, pipe or directory */
 	enum import_kind kind;
 	uint64_t size;		/* of a disk made from a tree; 0: what it needs */
 	const struct store *st;
@@ -32,7 +37,8 @@ struct import_conf {
 
 /*
  * Makes `disk`, and `kernel` and `initrd` if they are found or given, in the
- * empty directory DIR; sets format, size and append of M. NOTE, which is empty,
+ * empty directory DIR; sets format, size, append and digest
+ * of M. NOTE, which is empty,
  * gets a sentence for the person where something is missing. 0; -E_CONFIG what
  * it is cannot be told, or it names other files; -E_NOENT no such kernel_from;
  * -E_VERIFY damaged; -errno. After a failure DIR may hold anything.

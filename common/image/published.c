@@ -49,6 +49,7 @@ int published_sum(const char *url, const struct catalog_entry *e,
 		case -ENOENT:	/* perhaps the next */
 		case -EPROTO:
 		case -EFBIG:
+		case -E_PERM:
 			*out = (struct sum){ .kind = SUM_NONE };
 			continue;
 		}

@@ -64,8 +64,8 @@ static void read_range(struct reply *r, char *value)
 		       r->last < r->total;
 }
 
-/* A longer one, or one that a line of text cannot hold, is none. */
-static void copy(char *to, const char *value)
+/* One that does not fit, or that a line of text cannot hold, is none. */
+static void copy(char *to, size_t size, const char *value)
 {
 	size_t len = strlen(value);
 
@@ -73,23 +73,29 @@ static void copy(char *to, const char *value)
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)value[i] < ' ' || value[i] == 0x7f)
 			return;
-	if (len < VALIDATOR_BYTES)
+	if (len < size)
 		memcpy(to, value, len + 1);
 }
 
 static void read_etag(struct reply *r, char *value)
 {
-	copy(r->etag, value);
+	copy(r->etag, sizeof(r->etag), value);
 }
 
 static void read_modified(struct reply *r, char *value)
 {
-	copy(r->modified, value);
+	copy(r->modified, sizeof(r->modified), value);
 }
 
 static void read_date(struct reply *r, char *value)
 {
-	copy(r->date, value);
+	copy(r->date, sizeof(r->date), value);
+}
+
+static void read_challenge(struct reply *r, char *value)
+{
+	if (strncasecmp(r->challenge, "Bearer", 6))
+		copy(r->challenge, sizeof(r->challenge), value);
 }
 
 static void read_status(struct reply *r, const char *line)
@@ -115,6 +121,7 @@ void reply_line(struct reply *r, const char *data, size_t len)
 		{ "ETag", read_etag },
 		{ "Last-Modified", read_modified },
 		{ "Date", read_date },
+		{ "WWW-Authenticate", read_challenge },
 	};
 	char line[LINE_BYTES], *value;
 

@@ -9,7 +9,7 @@
 
 #include "base/types.h"
 
-enum { VALIDATOR_BYTES = 256 };
+enum { VALIDATOR_BYTES = 256, CHALLENGE_BYTES = 1024 };
 
 struct reply {
 	int status;
@@ -24,6 +24,8 @@ struct reply {
 	char etag[VALIDATOR_BYTES];	/* as sent, with its quotes; "" none */
 	char modified[VALIDATOR_BYTES];	/* Last-Modified */
 	char date[VALIDATOR_BYTES];
+	char challenge[CHALLENGE_BYTES];	/* WWW-Authenticate; of several
+						   lines one for Bearer */
 };
 
 /*

@@ -45,6 +45,10 @@ bool sum_same(const struct sum *a, const struct sum *b);
  */
 int sum_file(int fd, enum sum_kind kind, struct sum *out);
 
+/* The same of LEN bytes of DATA. */
+int sum_data(const void *data, size_t len, enum sum_kind kind,
+	     struct sum *out);
+
 /* 0; -E_VERIFY "its sha256 is 12ab..., not 34cd..."; -errno. */
 int sum_check(int fd, const struct sum *want);
 

@@ -146,7 +146,8 @@ static int put_name(struct tree *t, struct inode *dir, const char *text,
 	if (!n)
 		return no_memory();
 	*n = (struct name){ .dir = dir, .inode = i, .prev = dir->last,
-			    .text = memcpy(n + 1, text, len), .len = len };
+			    .text = memcpy(n + 1, text, len), .len = len,
+			    .layer = t->layer };
 	if (!tsearch(n, &t->names, compare)) {
 		free(n);
 		return no_memory();
@@ -156,6 +157,8 @@ static int put_name(struct tree *t, struct inode *dir, const char *text,
 	i->nlink++;
 	if (S_ISDIR(i->attr.mode)) {
 		i->parent = dir;
+		i->self = n;
+		i->cleared = t->layer;
 		dir->subdirs++;
 	}
 	return 0;
@@ -286,6 +289,42 @@ static int walk(struct tree *t, struct inode **at, const char *path, bool make)
 	return 0;
 }
 
+/* -- layers -- */
+
+void tree_layer(struct tree *t)
+{
+	t->layer++;
+}
+
+/*
+ * Drops what the layers below have in DIR, at any depth; directories that hold
+ * something of this layer stay. A directory is gone through once for a layer,
+ * as nothing of another one comes into it meanwhile.
+ */
+static void clear(struct tree *t, struct inode *dir)
+{
+	struct inode *at = dir;
+	struct name *n = dir->cleared == t->layer ? NULL : dir->first, *done;
+
+	dir->cleared = t->layer;
+	for (;;) {
+		if (n && S_ISDIR(n->inode->attr.mode) && n->inode->first &&
+		    n->inode->cleared != t->layer) {
+			at = n->inode;
+			at->cleared = t->layer;
+			n = at->first;
+			continue;
+		}
+		if (!n && at == dir)
+			return;
+		done = n ? n : at->self;
+		at = n ? at : at->parent;
+		n = done->next;
+		if (done->layer != t->layer && !done->inode->first)
+			drop_name(t, done);
+	}
+}
+
 /* -- entries -- */
 
 /* A way to a name: PATH, clean, in two, and the directory that it leads to. */
@@ -324,7 +363,10 @@ struct inode *tree_find(struct tree *t, const char *path)
 	return p.name ? p.name->inode : NULL;
 }
 
-/* The directory that is at P, itself or by a link; NULL: none. */
+/*
+ * The directory that is at P, itself or by a link, which in a layer gives way
+ * to a directory; NULL: none.
+ */
 static struct inode *dir_at(struct tree *t, const struct place *p)
 {
 	struct inode *at = p->dir;
@@ -333,7 +375,7 @@ static struct inode *dir_at(struct tree *t, const struct place *p)
 		return t->root;
 	if (p->name && S_ISDIR(p->name->inode->attr.mode))
 		return p->name->inode;
-	if (!p->name || !S_ISLNK(p->name->inode->attr.mode) ||
+	if (t->layer || !p->name || !S_ISLNK(p->name->inode->attr.mode) ||
 	    walk(t, &at, p->name->inode->target, false) < 0)
 		return NULL;
 	return at;
@@ -344,6 +386,8 @@ static int take_place(struct tree *t, struct place *p, struct inode *i)
 {
 	if (!*p->last)
 		return fail(E_VERIFY, "the root is no directory");
+	if (p->name && t->layer)
+		clear(t, p->name->inode);
 	if (p->name && p->name->inode->first)
 		return fail(E_VERIFY, "in the place of a directory that "
 			    "holds something");
@@ -367,6 +411,8 @@ int tree_add(struct tree *t, const char *path, const struct attr *a,
 		return fail(E_VERIFY, "a link too long");
 	*out = S_ISDIR(a->mode) ? dir_at(t, &p) : NULL;
 	if (*out) {
+		if ((*out)->self)
+			(*out)->self->layer = t->layer;
 		set_attr(*out, a, NULL);
 		drop_xattrs(*out);
 		return 0;
@@ -388,9 +434,35 @@ int tree_link(struct tree *t, const char *path, const char *to,
 		return fail(E_VERIFY, "a link to '%s', which is not there", to);
 	if (S_ISDIR((*out)->attr.mode))
 		return fail(E_VERIFY, "a link to '%s', a directory", to);
-	if (p.name && p.name->inode == *out)
+	if (p.name && p.name->inode == *out) {
+		p.name->layer = t->layer;
 		return 0;
+	}
 	return take_place(t, &p, *out);
+}
+
+int tree_whiteout(struct tree *t, const char *path, bool all)
+{
+	struct place p;
+	struct inode *i;
+	int rc = clean(path, p.path);
+
+	if (rc < 0)
+		return rc;
+	if (find_place(t, path, false, &p) < 0)
+		return 0;
+	i = *p.last ? NULL : t->root;
+	if (p.name)
+		i = p.name->inode;
+	if (!i)
+		return 0;
+	if (all)
+		i = dir_at(t, &p);
+	if (i && S_ISDIR(i->attr.mode))
+		clear(t, i);
+	if (!all && p.name && p.name->layer != t->layer && !i->first)
+		drop_name(t, p.name);
+	return 0;
 }
 
 int tree_init(struct tree *t, size_t max)

@@ -9,6 +9,11 @@
  * part. A later entry replaces an earlier one of its name. Directories on the
  * way that no entry made are made (0755, root's).
  *
+ * A tree may be made in layers, as images of containers are (OCI image-spec,
+ * layer.md): each lies over those before. What a layer takes away by a whiteout
+ * is what lies below, never its own, in whatever order they come; and what is
+ * no directory below gives way to one, and the other way round.
+ *
  * No sentence names the entry: the caller does. Memory is what grows: about
  * 200 bytes for each inode, of which there are at most as many as tree_init()
  * was told.
@@ -58,6 +63,8 @@ struct inode {
 	struct extent *extents;		/* by logical */
 	size_t nextents;
 	struct inode *parent;		/* a directory's; the root's is itself */
+	struct name *self;		/* a directory's; the root has none */
+	uint32_t cleared;		/* in that layer nothing was below it */
 	struct name *first, *last;	/* in a directory, as they came */
 	uint32_t subdirs;		/* directories in it */
 };
@@ -68,12 +75,14 @@ struct name {
 	struct inode *dir, *inode;
 	const char *text;
 	size_t len;
+	uint32_t layer;		/* that gave it */
 };
 
 struct tree {
 	struct inode *root, *last;	/* the list of all inodes */
 	void *names;			/* every name, found by <search.h> */
 	size_t inodes, max;
+	uint32_t layer;		/* of what comes; 0: there are none */
 };
 
 /* A tree of a root directory, for at most MAX inodes. 0 or -ENOMEM. */
@@ -96,6 +105,17 @@ int tree_add(struct tree *t, const char *path, const struct attr *a,
  */
 int tree_link(struct tree *t, const char *path, const char *to,
 	      struct inode **out);
+
+/* What comes from now on lies over all there is. */
+void tree_layer(struct tree *t);
+
+/*
+ * Takes PATH away as the layers below have it: a file, or a directory with
+ * all in it; what this layer put there stays. ALL: PATH is a directory, and
+ * only what is in it goes. Nothing there is no error. 0, or -E_VERIFY for a
+ * name that may not be.
+ */
+int tree_whiteout(struct tree *t, const char *path, bool all);
 
 /* What PATH is, links on the way followed; NULL: it is not there. */
 struct inode *tree_find(struct tree *t, const char *path);

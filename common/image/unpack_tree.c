@@ -23,8 +23,11 @@ struct source {
 	const void *head;	/* of fd, already read */
 	size_t head_len;
 	struct archive *outer;	/* NULL: from fd */
+	uint64_t outer_bytes;	/* that it gave */
 	uint64_t max, bytes;	/* of data, so far */
+	uint64_t unpacked;	/* in all, headers included */
 	int rc;			/* what ended reading, its sentence set */
+	bool layer;		/* a tar with whiteouts */
 	struct ext4 *out;
 	char piece[PIECE_BYTES];
 };
@@ -33,11 +36,12 @@ static int unpack_source(struct source *s);
 
 /* -- reading -- */
 
-static int too_much(const struct source *s)
+static int too_much(struct source *s)
 {
 	char size[16];
 
-	if (max_u64(s->bytes, archive_filter_bytes(s->a, 0)) <= s->max)
+	s->unpacked = max_u64(s->bytes, archive_filter_bytes(s->a, 0));
+	if (s->unpacked <= s->max)
 		return 0;
 	return fail(E_CONFIG, "unpacks to more than %s",
 		    format_size(size, s->max));
@@ -51,6 +55,16 @@ static int damaged(struct archive *a)
 	if (archive_errno(a) == ENOMEM)
 		return fail(ENOMEM, "out of memory");
 	return fail(E_VERIFY, "damaged: %s", why ? why : "cannot be read");
+}
+
+/* Some write no whole sector last; what a layer is, its digest tells. */
+static ssize_t pad(struct source *s, const void **data)
+{
+	size_t n = -s->outer_bytes % SECTOR;
+
+	*data = memset(s->piece, 0, n);
+	s->outer_bytes += n;
+	return n;
 }
 
 static ssize_t read_piece(struct source *s, const void **data)
@@ -73,10 +87,15 @@ static ssize_t read_piece(struct source *s, const void **data)
 		while (n < 0 && errno == EINTR);
 		return n < 0 ? fail_sys("read") : n;
 	}
-	rc = archive_read_data_block(s->outer, data, &len, &off);
+	do
+		rc = archive_read_data_block(s->outer, data, &len, &off);
+	while (rc == ARCHIVE_OK && !len);
 	if (rc == ARCHIVE_EOF)
-		return 0;
-	return rc == ARCHIVE_OK ? (ssize_t)len : damaged(s->outer);
+		return s->layer ? pad(s, data) : 0;
+	if (rc != ARCHIVE_OK)
+		return damaged(s->outer);
+	s->outer_bytes += len;
+	return len;
 }
 
 static la_ssize_t read_source(struct archive *a, void *arg, const void **data)
@@ -305,6 +324,33 @@ static int add_link(struct source *s, struct archive_entry *e)
 	return rc < 0 ? rc : add_data(s);
 }
 
+/* Takes away what PATH, if it is a whiteout, says: 1 if so, 0 if it is none. */
+static int add_whiteout(struct ext4 *x, const char *path)
+{
+	autofree char *copy = strdup(path);
+	char *name, *gone;
+	bool all;
+	int rc;
+
+	if (!copy)
+		return fail(ENOMEM, "out of memory");
+	for (size_t n = strlen(copy); n && copy[n - 1] == '/'; n--)
+		copy[n - 1] = '\0';
+	name = strrchr(copy, '/');
+	name = name ? name + 1 : copy;
+	if (!starts_with(name, ".wh.", NULL))
+		return 0;
+	all = !strcmp(name, ".wh..wh..opq");
+	gone = name + strlen(".wh.");
+	if (!all && starts_with(gone, ".wh.", NULL))
+		return 1;
+	if (!*gone || !strcmp(gone, ".") || !strcmp(gone, ".."))
+		return fail(E_VERIFY, "a whiteout of nothing");
+	memmove(name, all ? "" : gone, all ? 1 : strlen(gone) + 1);
+	rc = ext4_whiteout(x, copy, all);
+	return rc < 0 ? rc : 1;
+}
+
 static int add_entry(struct source *s, struct archive_entry *e)
 {
 	const char *path = archive_entry_pathname(e);
@@ -312,7 +358,10 @@ static int add_entry(struct source *s, struct archive_entry *e)
 
 	if (!path)
 		return fail(E_VERIFY, "damaged: an entry without a name");
-	rc = archive_entry_hardlink(e) ? add_link(s, e) : add_file(s, e);
+	rc = s->layer ? add_whiteout(s->out, path) : 0;
+	if (rc == 0)
+		rc = archive_entry_hardlink(e) ? add_link(s, e) :
+						 add_file(s, e);
 	return rc < 0 ? fail_in(rc, "%s", path) : 0;
 }
 
@@ -323,7 +372,7 @@ static int check_end(const struct source *s)
 {
 	int format = archive_format(s->a) & ARCHIVE_FORMAT_BASE_MASK;
 
-	if (format != ARCHIVE_FORMAT_TAR ||
+	if (format != ARCHIVE_FORMAT_TAR || s->layer ||
 	    archive_filter_bytes(s->a, 0) >=
 	    archive_read_header_position(s->a) + SECTOR)
 		return 0;
@@ -372,6 +421,8 @@ static int unpack_entries(struct source *s)
 		if (rc == 0)
 			rc = unpack_entry(s, e);
 	}
+	if (rc == 0)
+		rc = too_much(s);
 	return rc < 0 ? rc : check_end(s);
 }
 
@@ -379,15 +430,16 @@ static int open_source(struct source *s)
 {
 	struct archive *a = s->a;
 	bool seeks = !s->outer && lseek(s->fd, 0, SEEK_CUR) >= 0;
-	int rc = unpack_filters(a);
+	int rc = s->layer ? 0 : unpack_filters(a);
 
 	if (rc < 0)
 		return rc;
 	archive_read_support_format_tar(a);
-	archive_read_support_format_cpio(a);
-	if (!s->outer)
+	if (!s->layer)
+		archive_read_support_format_cpio(a);
+	if (!s->layer && !s->outer)
 		archive_read_support_format_ar(a);
-	if (seeks) {
+	if (!s->layer && seeks) {
 		/* without its end a zip does not tell links from files */
 		archive_read_support_format_zip_seekable(a);
 		archive_read_set_seek_callback(a, seek_source);
@@ -439,6 +491,45 @@ static int unpack_utf8(struct source *s)
 	rc = unpack_source(s);
 	uselocale(before);
 	freelocale(utf8);
+	return rc;
+}
+
+/* The tar in FD, out of what compresses it. */
+static int open_layer(struct archive *a, int fd)
+{
+	struct archive_entry *e;
+	int rc = unpack_filters(a);
+
+	if (rc < 0)
+		return rc;
+	archive_read_support_format_raw(a);
+	if (archive_read_open_fd(a, fd, PIECE_BYTES) != ARCHIVE_OK ||
+	    archive_read_next_header(a, &e) != ARCHIVE_OK)
+		return damaged(a);
+	return 0;
+}
+
+int64_t unpack_layer(int fd, uint64_t max, struct ext4 *out)
+{
+	struct archive *outer = archive_read_new();
+	struct source *s = malloc(sizeof(*s));
+	int64_t rc = -ENOMEM;
+
+	if (outer && s) {
+		*s = (struct source){ .fd = fd, .outer = outer, .max = max,
+				      .layer = true, .out = out };
+		rc = open_layer(outer, fd);
+	} else {
+		fail(ENOMEM, "out of memory");
+	}
+	if (rc == 0)
+		rc = ext4_layer(out);
+	if (rc == 0)
+		rc = unpack_utf8(s);
+	if (rc == 0)
+		rc = s->unpacked;
+	archive_read_free(outer);
+	free(s);
 	return rc;
 }
 

@@ -27,4 +27,13 @@
 int unpack_tree(int fd, const void *head, size_t len, uint64_t max,
 		struct ext4 *out);
 
+/*
+ * The same of a layer of an image of containers: FD is a tar, and lies over
+ * all that OUT has (OCI image-spec, layer.md). Its whiteouts, `.wh.NAME` and
+ * `.wh..wh..opq`, take away what is below it; other names that begin with
+ * `.wh..wh.` mean something to the AUFS of old and are passed over. It may hold
+ * nothing. Returns how many bytes it unpacked to.
+ */
+int64_t unpack_layer(int fd, uint64_t max, struct ext4 *out);
+
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * tree.c - the input is an archive: unpacked into an ext4 disk, which is then
- * opened and searched for a kernel as vm-image does.
+ * opened and searched for a kernel as vm-image does; and a layer, which lies
+ * over itself.
  */
 #include "image/unpack_tree.h"
 
@@ -33,22 +34,30 @@ static int unpack(int in, struct ext4 *x)
 	return rc < 0 ? rc : ext4_finish(x);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+static int unpack_twice(int in, struct ext4 *x)
+{
+	int64_t rc = 0;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+	for (int i = 0; i < 2 && rc >= 0; i++) {
+		lseek(in, 0, SEEK_SET);
+		rc = unpack_layer(in, UNPACKED_MAX, x);
+		assert(rc <= UNPACKED_MAX);
+	}
+	return rc < 0 ? rc : ext4_finish(x);
+}
+
+static void check(int in, int (*how)(int in, struct ext4 *x))
 {
 	struct ext4_conf conf = { .size = ext4_size_min, .inodes = INODES_MAX };
-	autoclose int in = memfd_create("archive", MFD_CLOEXEC);
 	autoclose int out = memfd_create("disk", MFD_CLOEXEC);
 	struct block *disk;
 	struct rootfs r;
 	struct ext4 x;
 	char path[32];
 
-	assert(write_all(in, data, size) == 0);
 	lseek(in, 0, SEEK_SET);
 	assert(ext4_begin(&x, out, &conf) == 0);
-	if (unpack(in, &x) == 0) {
+	if (how(in, &x) == 0) {
 		int rc;
 
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", out);
@@ -62,5 +71,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		assert(err_text()[0]);
 	}
 	ext4_release(&x);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	autoclose int in = memfd_create("archive", MFD_CLOEXEC);
+
+	assert(write_all(in, data, size) == 0);
+	check(in, unpack);
+	check(in, unpack_twice);
 	return 0;
 }

@@ -350,7 +350,7 @@ TEST(other_refusals_are_told_apart)
 {
 	static const struct { const char *head; int rc; } kinds[] = {
 		{ "403 x", -ENOENT }, { "410 x", -ENOENT },
-		{ "401 x", -EPROTO }, { "400 x", -EPROTO },
+		{ "401 x", -E_PERM }, { "400 x", -EPROTO },
 		{ "204 x", -EPROTO }, { "304 x", -EPROTO },
 		{ "302 x", -EPROTO }, { "416 x", -EPROTO },
 	};
