@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include "image/ext4_read.h"
-
 #include "disk.h"
 #include "oci.h"
 #include "test.h"
@@ -40,19 +38,6 @@ static int squash(void)
 static bool have(const char *path)
 {
 	return tree_find(&disk.tree, path);
-}
-
-static const char *holds(const char *path)
-{
-	static struct buf b = BUF_INIT;
-	struct ext4_view v;
-	int rc = ext4_open(&v, disk_fd, 0, lseek(disk_fd, 0, SEEK_END));
-
-	buf_clear(&b);
-	if (rc == 0)
-		rc = ext4_read(&v, path, &b, MIB);
-	ext4_close(&v);
-	return rc < 0 ? err_text() : b.data;
 }
 
 /* Whether the sentence has WHAT. */
