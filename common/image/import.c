@@ -141,6 +141,7 @@ static int import_tree(const struct import_conf *c, const void *head,
 	if (rc == 0)
 		rc = ext4_finish(&x);
 	ext4_release(&x);
+	m->ext4 = true;
 	return rc < 0 ? rc : import_raw(disk, m);
 }
 

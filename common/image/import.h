@@ -27,7 +27,7 @@ struct import_conf {
 
 /*
  * Makes `disk`, and `kernel` and `initrd` if they are found, in the empty
- * directory DIR; sets format, size and append of M. 0; -E_CONFIG what it is
+ * directory DIR; sets format, size, ext4 and append of M. 0; -E_CONFIG what it is
  * cannot be told, or it names other files; -E_VERIFY damaged; -errno. After a
  * failure DIR may hold anything.
  */

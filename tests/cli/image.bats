@@ -106,8 +106,10 @@ serve() {
 	vm-image import rootfs.tar
 	run -0 vm-create w1 w2 --image rootfs -m 16M --disk 3G
 	[ "$(vm-ls -H -o disk w1)" = 3G ]
-	(($(stat -c %b "$VM_STATE/vms/w1/disk/disk0.qcow2") * 512 < 400000))
-	run -0 qemu-img compare "$VM_STATE/images/rootfs/disk" "$VM_STATE/vms/w1/disk/disk0.qcow2"
+	(($(stat -c %b "$VM_STATE/vms/w1/disk/disk0.qcow2") * 512 < 3000000))
+	vm-create w0 --image rootfs
+	(($(stat -c %b "$VM_STATE/vms/w0/disk/disk0.qcow2") * 512 < 400000))
+	run -0 qemu-img compare "$VM_STATE/images/rootfs/disk" "$VM_STATE/vms/w0/disk/disk0.qcow2"
 	vm-boot w1 w2 | vm-wait --for login -t 20
 	run -0 vm-stop -t 20 w1 w2
 	run -0 qemu-img check "$VM_STATE/vms/w1/disk/disk0.qcow2"
@@ -115,6 +117,40 @@ serve() {
 	[[ $output == *"smaller than the image's disk"* ]]
 	run -10 vm-create w3 --image other
 	run -10 vm-ls w3
+}
+
+@test "the file system of an image made of a tree is as large as the VM's disk" {
+	tree
+	vm-image import rootfs.tar
+	grep -qx filesystem=ext4 "$VM_STATE/images/rootfs/meta"
+	vm-create w1 w2 w3 w4 --image rootfs --disk 20G
+	vm-create w5 --image rootfs --disk 3001M
+	for name in w1 w3 w5; do
+		disk=$VM_STATE/vms/$name/disk/disk0.qcow2
+		run -0 qemu-img check "$disk"
+		qemu-img convert -O raw "$disk" grown
+		run -0 e2fsck -fn grown
+		dumpe2fs -h grown 2>&1 | grep -qE "^Block count: +$(($(col $name disk) / 4096))$"
+		[ "$(debugfs -R 'cat /etc/hello' grown 2>/dev/null)" = hello ]
+		rm grown
+	done
+	run -0 qemu-img compare "$VM_STATE/vms/w2/disk/disk0.qcow2" "$VM_STATE/vms/w4/disk/disk0.qcow2"
+	run -0 e2fsck -fn "$VM_STATE/images/rootfs/disk"
+}
+
+@test "an image that is not what its record says makes no larger VM, and says so" {
+	tree
+	vm-image import rootfs.tar
+	debugfs -wR 'ssv feature_incompat 0x2c6' "$VM_STATE/images/rootfs/disk" 2>/dev/null
+	run -6 vm-create w1 --image rootfs --disk 3G
+	[ "$output" = "vm-create: w1: image rootfs: its ext4 was not unmounted" ]
+	run -10 vm-ls w1
+	sed -i /filesystem/d "$VM_STATE/images/rootfs/meta"
+	run -0 vm-create w1 --image rootfs --disk 3G
+	disk
+	vm-image import d.raw
+	run -0 vm-create w2 --image d --disk 3G
+	[ "$output" = w2 ]
 }
 
 @test "an image in use stays; removed with its last VM's end, nothing of it does" {
