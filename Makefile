@@ -33,9 +33,9 @@ all_cflags = $(std) $(warn) $(hard) -fPIE -pthread $(CFLAGS)
 # libcurl, which stand on many libraries, are not to be had so.
 kind = $(if $(or $(SAN),$(findstring -larchive,$(LIBS_$(@F)))),-pie,-static-pie)
 all_ldflags = $(kind) -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
-LIBS_vm-create := -larchive
+LIBS_vm-create := -larchive -lext2fs -lcom_err
 LIBS_vm-image := -larchive -lcurl -lcrypto -lext2fs -lcom_err
-LIBS_vm-set := -larchive
+LIBS_vm-set := -larchive -lext2fs -lcom_err
 
 cmds := $(patsubst cmd/%.c,%,$(wildcard cmd/*.c))
 lib := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard common/*/*.c)))

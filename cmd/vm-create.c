@@ -20,10 +20,10 @@
 #include "cli/near.h"
 #include "cli/opt.h"
 #include "cli/out.h"
-#include "block/qcow2.h"
 #include "cli/tally.h"
 #include "image/check.h"
 #include "image/kernel.h"
+#include "image/layer.h"
 #include "image/seed.h"
 #include "state/image.h"
 #include "state/vm.h"
@@ -82,6 +82,7 @@ struct plan {
 	struct store store;
 	struct image image;		/* locked, so that it stays; dir -1: none */
 	struct image_meta meta;
+	struct layer layer;		/* over its disk */
 	bool seeded;			/* each has a CD for cloud-init */
 	struct buf user_data, ssh_keys;
 };
@@ -153,6 +154,8 @@ static int put_image_disk(struct plan *p)
 	char value[IMAGE_PATH + 64];
 
 	p->disk[p->ndisks++] = p->meta.size;
+	p->layer = (struct layer){ .image = &p->image, .meta = &p->meta,
+				   .size = p->meta.size, .grown = -1 };
 	snprintf(value, sizeof(value), "disk/disk0.qcow2,format=qcow2,image=%s",
 		 p->image.name);
 	return put(p, "disk0", value);
@@ -192,7 +195,7 @@ static int grow_image(struct plan *p, uint64_t size)
 	if (size < p->meta.size)
 		return fail(E_CONFIG, "smaller than the image's disk, %s",
 			    format_size_exact(is, p->meta.size));
-	p->disk[0] = size;
+	p->disk[0] = p->layer.size = size;
 	return 0;
 }
 
@@ -405,6 +408,7 @@ static void plan_release(struct plan *p)
 {
 	buf_release(&p->user_data);
 	buf_release(&p->ssh_keys);
+	layer_release(&p->layer);
 	image_meta_release(&p->meta);
 	image_close(&p->image);
 	store_close(&p->store);
@@ -461,23 +465,15 @@ static int make_disk(const struct stage *s, int i, uint64_t size)
 	return 0;
 }
 
-/* A layer over the image's disk. Its header names it for other tools. */
-static int make_layer(const struct plan *p, const struct stage *s)
+static int make_layer(struct plan *p, const struct stage *s)
 {
 	int rc = make_disk_dir(s);
 	autoclose int dir = rc < 0 ? -1 : openat(s->dir, "disk", O_RDONLY |
 						 O_DIRECTORY | O_CLOEXEC);
-	char backing[IMAGE_PATH + 8];
-	struct qcow2_create c = {
-		.size = p->disk[0], .backing = backing,
-		.backing_format = disk_formats[p->meta.format],
-	};
 
 	if (dir < 0)
 		return rc < 0 ? rc : fail_sys("%s: disk", s->name);
-	snprintf(backing, sizeof(backing), "../../../images/%s/disk",
-		 p->image.name);
-	return qcow2_create(dir, "disk0.qcow2", &c);
+	return layer_make(&p->layer, dir, "disk0.qcow2");
 }
 
 static int make_seed(const struct plan *p, const struct stage *s)
@@ -494,7 +490,7 @@ static int make_seed(const struct plan *p, const struct stage *s)
 	return write_seed(p, s->name, fd);
 }
 
-static int fill(const struct plan *p, struct stage *s)
+static int fill(struct plan *p, struct stage *s)
 {
 	int rc = stage_config(p, s);
 
@@ -620,6 +616,7 @@ static int run(int argc, char **argv)
 		.text = BUF_INIT, .user_data = BUF_INIT, .ssh_keys = BUF_INIT,
 		.store = { .fd = -1, .vms = -1 },
 		.image = { .parent = -1, .dir = -1, .lock = -1 },
+		.layer = { .grown = -1 },
 	};
 	struct maker *m = calloc(1, sizeof(*m));
 	struct names names;

@@ -23,8 +23,8 @@
 #include "cli/table.h"
 #include "cli/tally.h"
 #include "image/catalog.h"
-#include "image/copy.h"
 #include "image/disk.h"
+#include "image/export.h"
 #include "image/fetch.h"
 #include "image/import.h"
 #include "image/oci_registry.h"
@@ -64,7 +64,8 @@ static const struct opt opts[] = {
 	OPT(0, "checksum", OPT_STR, "SUM", struct args, checksum,
 	    "pull: sha256:HEX or sha512:HEX, rather than the published one"),
 	OPT(0, "format", OPT_STR, "FORMAT", struct args, format,
-	    "import: what it is, raw, qcow2, tree or oci; export: raw or qcow2"),
+	    "import: what it is, raw, qcow2, tree or oci; export: raw, qcow2 or "
+	    "tar"),
 	OPT(0, "size", OPT_SIZE, "SIZE", struct args, size,
 	    "pull, import: of the disk that a tree becomes"),
 	OPT(0, "kernel", OPT_STR, "FILE", struct args, kernel,
@@ -516,59 +517,16 @@ static int run_rm(int argc, char **argv)
 
 /* -- export -- */
 
-/* A new qcow2 image PATH of what FROM shows. */
-static int export_qcow2(struct block *from, const char *path)
-{
-	struct qcow2_create c = { .size = from->size };
-	struct block *to;
-	int rc;
-
-	if (!path)
-		return fail(E_USAGE, "a qcow2 image is not written in order: "
-			    "name a file (--output)");
-	rc = qcow2_create(AT_FDCWD, path, &c);
-	if (rc < 0)
-		return rc;
-	rc = qcow2_open(&to, path, false, NULL);
-	if (rc == 0) {
-		rc = copy_to_disk(from, to);
-		if (rc == 0 && block_flush(to) < 0)
-			rc = fail(EIO, "%s: not written whole", path);
-		block_close(to);
-	}
-	if (rc < 0)
-		unlink(path);
-	return rc;
-}
-
-static int export_raw(struct block *from, const char *path)
-{
-	autoclose int fd = -1;
-	int rc;
-
-	if (!path)
-		return copy_to_stream(from, STDOUT_FILENO);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	if (fd < 0)
-		return fail(errno == EEXIST ? E_EXISTS : errno, "%s: %s", path,
-			    strerror(errno));
-	rc = copy_to_file(from, fd);
-	if (rc == 0 && fsync(fd) < 0)
-		rc = fail_sys("%s", path);
-	if (rc < 0)
-		unlink(path);
-	return rc;
-}
-
 static int export_one(struct image *img)
 {
 	struct image_meta m = { 0 };
 	struct block *b = NULL;
-	bool qcow2 = args.format && !strcmp(args.format, "qcow2");
+	int kind = args.format ? find_word(export_kinds, args.format) :
+				 EXPORT_RAW;
 	int rc;
 
-	if (args.format && !qcow2 && strcmp(args.format, "raw"))
-		return fail(E_USAGE, "--format '%s': not raw or qcow2",
+	if (kind < 0)
+		return fail(E_USAGE, "--format '%s': not raw, qcow2 or tar",
 			    args.format);
 	rc = image_lock(img, true);
 	if (rc == 0)
@@ -576,8 +534,7 @@ static int export_one(struct image *img)
 	if (rc == 0)
 		rc = disk_open_image(&b, img->dir, m.format);
 	if (rc == 0)
-		rc = qcow2 ? export_qcow2(b, args.output) :
-			     export_raw(b, args.output);
+		rc = export_disk(b, kind, args.output, STDOUT_FILENO);
 	block_close(b);
 	image_meta_release(&m);
 	return rc < 0 ? fail_in(rc, "%s", img->name) : 0;

@@ -22,6 +22,8 @@
 #include "ctl/ctl.h"
 #include "image/check.h"
 #include "image/disk.h"
+#include "image/ext4_grow.h"
+#include "state/image.h"
 #include "state/vm.h"
 
 static struct args {
@@ -254,6 +256,29 @@ static int limit_disk(const struct work *w, int i)
 	return live_ask(&w->task->store, w->vm->name, request.data);
 }
 
+/* Whether D began as an image that is one ext4 of ours. */
+static bool has_our_ext4(const struct work *w, const struct disk_conf *d)
+{
+	struct image_meta m = { 0 };
+	struct image img;
+	bool has;
+
+	if (!d->image[0] || image_open(&img, &w->task->store, d->image) < 0)
+		return false;
+	has = image_meta(&img, &m) == 0 && m.ext4;
+	image_meta_release(&m);
+	image_close(&img);
+	return has;
+}
+
+/* The guest may have made something else of it by now, which is its own. */
+static void grow_ext4(const struct work *w, int i, struct block *b)
+{
+	if (ext4_grow(b) < 0)
+		say("%s: disk%d: has grown, the file system on it has not: %s",
+		    w->vm->name, i, err_text());
+}
+
 /* Of one that does not run the file is open to us as to it. */
 static int grow_offline(const struct work *w, int i)
 {
@@ -272,6 +297,8 @@ static int grow_offline(const struct work *w, int i)
 			  " bytes", block_bytes(b));
 	else if (w->size[i] > block_bytes(b))
 		rc = block_resize(b, w->size[i]);
+	if (rc == 0 && has_our_ext4(w, d))
+		grow_ext4(w, i, b);
 	if (rc == 0 && block_flush(b) < 0)
 		rc = fail(EIO, "%s: not written whole", d->path);
 	block_close(b);

@@ -109,7 +109,7 @@ set -l columns name format size used kernel append created source digest
 complete -c vm-image -f
 complete -c vm-image -l name -x -d 'pull, import: the image\'s name (default: the file\'s)'
 complete -c vm-image -l checksum -x -d 'pull: sha256:HEX or sha512:HEX, rather than the published one'
-complete -c vm-image -l format -x -d 'import: what it is, raw, qcow2, tree or oci; export: raw or qcow2'
+complete -c vm-image -l format -x -d 'import: what it is, raw, qcow2, tree or oci; export: raw, qcow2 or tar'
 complete -c vm-image -l size -x -d 'pull, import: of the disk that a tree becomes'
 complete -c vm-image -l kernel -r -F -d 'pull, import: boot this kernel'
 complete -c vm-image -l kernel-from -r -F -d 'pull, import: boot an image\'s kernel, or a package\'s (.deb)'
@@ -132,7 +132,7 @@ complete -c vm-image -l lock-wait -x -d 'wait so long for a VM another command u
 complete -c vm -n '__vm_is image' -f
 complete -c vm -n '__vm_is image' -l name -x -d 'pull, import: the image\'s name (default: the file\'s)'
 complete -c vm -n '__vm_is image' -l checksum -x -d 'pull: sha256:HEX or sha512:HEX, rather than the published one'
-complete -c vm -n '__vm_is image' -l format -x -d 'import: what it is, raw, qcow2, tree or oci; export: raw or qcow2'
+complete -c vm -n '__vm_is image' -l format -x -d 'import: what it is, raw, qcow2, tree or oci; export: raw, qcow2 or tar'
 complete -c vm -n '__vm_is image' -l size -x -d 'pull, import: of the disk that a tree becomes'
 complete -c vm -n '__vm_is image' -l kernel -r -F -d 'pull, import: boot this kernel'
 complete -c vm -n '__vm_is image' -l kernel-from -r -F -d 'pull, import: boot an image\'s kernel, or a package\'s (.deb)'

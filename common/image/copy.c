@@ -130,7 +130,10 @@ int copy_from_stream(int from, const void *head, size_t len, int to,
 
 	if (!data)
 		return fail(ENOMEM, "out of memory");
-	memcpy(data, head, n);
+	if (n)
+		memcpy(data, head, n);
+	else
+		n = read_up_to(from, data, CHUNK);
 	while (n > 0) {
 		if (off + n > max)
 			return fail(EFBIG, "more than %" PRIu64 " bytes", max);

@@ -21,9 +21,9 @@ int copy_to_stream(struct block *from, int to);
 int copy_to_disk(struct block *from, struct block *to);
 
 /*
- * HEAD (LEN bytes) and what can be read from FROM to its end into the file TO,
- * which is empty; at most MAX bytes (-EFBIG). Zeros are holes, and the size
- * becomes a multiple of 512. 0 or -errno with a sentence.
+ * HEAD (LEN bytes, or none) and what can be read from FROM to its end into the
+ * file TO, which is empty; at most MAX bytes (-EFBIG). Zeros are holes, and the
+ * size becomes a multiple of 512. 0 or -errno with a sentence.
  */
 int copy_from_stream(int from, const void *head, size_t len, int to,
 		     uint64_t max);

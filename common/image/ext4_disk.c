@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "image/ext4_ours.h"
 
 enum {
-	GROUP_DESC_BYTES = 64,
 	BLOCK_LOG = 12 - EXT2_MIN_BLOCK_LOG_SIZE,
 	FLEX_LOG = 4,
 	RESERVED_PERCENT = 5,
@@ -73,7 +73,7 @@ static void set_params(struct ext2_super_block *s, uint64_t blocks,
 		       uint32_t inodes)
 {
 	uint64_t groups = (blocks + EXT4_GROUP_BLOCKS - 1) / EXT4_GROUP_BLOCKS;
-	uint64_t bytes = groups * GROUP_DESC_BYTES;
+	uint64_t bytes = groups * EXT4_DESC_BYTES;
 
 	*s = (struct ext2_super_block){
 		.s_rev_level = EXT2_DYNAMIC_REV,
@@ -81,7 +81,7 @@ static void set_params(struct ext2_super_block *s, uint64_t blocks,
 		.s_log_cluster_size = BLOCK_LOG,
 		.s_inode_size = EXT4_INODE_BYTES,
 		.s_log_groups_per_flex = FLEX_LOG,
-		.s_desc_size = GROUP_DESC_BYTES,
+		.s_desc_size = EXT4_DESC_BYTES,
 		.s_max_mnt_count = -1,
 		.s_errors = EXT2_ERRORS_CONTINUE,
 		.s_reserved_gdt_blocks = EXT4_DESC_BLOCKS -
@@ -89,19 +89,9 @@ static void set_params(struct ext2_super_block *s, uint64_t blocks,
 		/* some more than there are, and the usual number */
 		.s_inodes_count = max_u64(inodes + inodes / 8 + 1024,
 			blocks / (EXT4_BYTES_PER_INODE / EXT4_BLOCK)),
-		.s_feature_compat = EXT2_FEATURE_COMPAT_EXT_ATTR |
-			EXT2_FEATURE_COMPAT_RESIZE_INODE |
-			EXT2_FEATURE_COMPAT_DIR_INDEX,
-		.s_feature_incompat = EXT2_FEATURE_INCOMPAT_FILETYPE |
-			EXT3_FEATURE_INCOMPAT_EXTENTS |
-			EXT4_FEATURE_INCOMPAT_64BIT |
-			EXT4_FEATURE_INCOMPAT_FLEX_BG,
-		.s_feature_ro_compat = EXT2_FEATURE_RO_COMPAT_SPARSE_SUPER |
-			EXT2_FEATURE_RO_COMPAT_LARGE_FILE |
-			EXT4_FEATURE_RO_COMPAT_HUGE_FILE |
-			EXT4_FEATURE_RO_COMPAT_DIR_NLINK |
-			EXT4_FEATURE_RO_COMPAT_EXTRA_ISIZE |
-			EXT4_FEATURE_RO_COMPAT_METADATA_CSUM,
+		.s_feature_compat = EXT4_OUR_COMPAT,
+		.s_feature_incompat = EXT4_OUR_INCOMPAT,
+		.s_feature_ro_compat = EXT4_OUR_RO_COMPAT,
 	};
 	ext2fs_blocks_count_set(s, blocks);
 	ext2fs_r_blocks_count_set(s, blocks / 100 * RESERVED_PERCENT);

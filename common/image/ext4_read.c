@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "image/ext4_io.h"
 
 enum {
 	PATH_BYTES = 4096,
@@ -18,172 +19,16 @@ enum {
 	DIRENT_HEAD = 8,
 };
 
-static int failed(errcode_t rc)
-{
-	switch (rc) {
-	case 0:
-		return 0;
-	case EXT2_ET_NO_MEMORY:
-		return fail(ENOMEM, "out of memory");
-	case EXT2_ET_UNSUPP_FEATURE:
-	case EXT2_ET_RO_UNSUPP_FEATURE:
-		return fail(ENOTSUP, "ext4 with features not known here");
-	}
-	if (rc > 0 && rc < EXT2_ET_BASE)
-		return fail(rc, "%s", strerror(rc));
-	initialize_ext2_error_table();
-	return fail(E_VERIFY, "damaged ext4: %s", error_message(rc));
-}
-
 /* -- open -- */
-
-/* A super block is there, and its blocks lie within LEN. */
-static int check_super(struct block *disk, uint64_t off, uint64_t len)
-{
-	struct ext2_super_block s;
-	uint64_t blocks;
-	int rc;
-
-	if (!in_range(SUPERBLOCK_OFFSET, sizeof(s), len))
-		return fail(ENOENT, "no ext4");
-	rc = block_read(disk, &s, sizeof(s), off + SUPERBLOCK_OFFSET);
-	if (rc < 0)
-		return fail(-rc, "%s", strerror(-rc));
-	if (ext2fs_le16_to_cpu(s.s_magic) != EXT2_SUPER_MAGIC)
-		return fail(ENOENT, "no ext4");
-	blocks = ext2fs_le32_to_cpu(s.s_blocks_count);
-	if (ext2fs_le32_to_cpu(s.s_feature_incompat) &
-	    EXT4_FEATURE_INCOMPAT_64BIT)
-		blocks |= (uint64_t)ext2fs_le32_to_cpu(s.s_blocks_count_hi)
-			  << 32;
-	if (ext2fs_le32_to_cpu(s.s_log_block_size) > 6 ||
-	    blocks > len >> (10 + ext2fs_le32_to_cpu(s.s_log_block_size)))
-		return fail(E_VERIFY, "damaged ext4: ends behind its disk");
-	return 0;
-}
-
-/* -- a part of a disk, as libext2fs wants to read it -- */
-
-struct part {
-	struct block *disk;
-	uint64_t off, len;
-};
-
-static const struct struct_io_manager part_manager;
-
-/*
- * libext2fs hands on a name and nothing else, so the name is where the struct
- * part is.
- */
-static errcode_t part_open(const char *name, int flags, io_channel *channel)
-{
-	io_channel io = calloc(1, sizeof(*io));
-	struct part *p = malloc(sizeof(*p));
-
-	(void)flags;
-	if (!io || !p) {
-		free(io);
-		free(p);
-		return EXT2_ET_NO_MEMORY;
-	}
-	*p = *(const struct part *)(uintptr_t)strtoull(name, NULL, 16);
-	io->magic = EXT2_ET_MAGIC_IO_CHANNEL;
-	io->manager = (io_manager)&part_manager;	/* nobody writes it */
-	io->block_size = EXT2_MIN_BLOCK_SIZE;
-	io->refcount = 1;
-	io->private_data = p;
-	*channel = io;
-	return 0;
-}
-
-static errcode_t part_close(io_channel io)
-{
-	if (--io->refcount > 0)
-		return 0;
-	free(io->private_data);
-	free(io);
-	return 0;
-}
-
-static errcode_t part_set_blksize(io_channel io, int size)
-{
-	io->block_size = size;
-	return 0;
-}
-
-/* COUNT blocks, or if it is negative so many bytes. */
-static errcode_t part_read64(io_channel io, unsigned long long block,
-			     int count, void *data)
-{
-	const struct part *p = io->private_data;
-	uint64_t off, len;
-
-	if (ckd_mul(&off, block, (uint64_t)io->block_size))
-		return EXT2_ET_SHORT_READ;
-	len = count < 0 ? -(int64_t)count : (int64_t)count * io->block_size;
-	if (!in_range(off, len, p->len))
-		return EXT2_ET_SHORT_READ;
-	return -block_read(p->disk, data, len, p->off + off);
-}
-
-static errcode_t part_read(io_channel io, unsigned long block, int count,
-			   void *data)
-{
-	return part_read64(io, block, count, data);
-}
-
-static errcode_t part_write64(io_channel io, unsigned long long block,
-			      int count, const void *data)
-{
-	(void)io, (void)block, (void)count, (void)data;
-	return EROFS;
-}
-
-static errcode_t part_write(io_channel io, unsigned long block, int count,
-			    const void *data)
-{
-	return part_write64(io, block, count, data);
-}
-
-static errcode_t part_flush(io_channel io)
-{
-	(void)io;
-	return 0;
-}
-
-static const struct struct_io_manager part_manager = {
-	.magic = EXT2_ET_MAGIC_IO_MANAGER,
-	.name = "part of a disk",
-	.open = part_open,
-	.close = part_close,
-	.set_blksize = part_set_blksize,
-	.read_blk = part_read,
-	.read_blk64 = part_read64,
-	.write_blk = part_write,
-	.write_blk64 = part_write64,
-	.flush = part_flush,
-};
 
 int ext4_open(struct ext4_view *v, struct block *disk, uint64_t off,
 	      uint64_t len)
 {
-	struct part p = { disk, off, len };
+	struct ext4_io io = { disk, off, len };
 	ext2_filsys fs = NULL;
-	char name[24];
-	int rc;
+	int rc = ext4_io_open(&io, false, &fs);
 
-	v->fs = NULL;
-	if (!in_range(off, len, disk->size))
-		return fail(ENOENT, "no ext4");
-	rc = check_super(disk, off, len);
-	if (rc < 0)
-		return rc;
-	snprintf(name, sizeof(name), "%llx",
-		 (unsigned long long)(uintptr_t)&p);
-	rc = failed(ext2fs_open2(name, NULL, EXT2_FLAG_64BITS, 0, 0,
-				 (io_manager)&part_manager, &fs));
-	if (rc == 0)
-		v->fs = fs;
+	v->fs = rc == 0 ? fs : NULL;
 	return rc;
 }
 
@@ -211,7 +56,7 @@ static int get_inode(ext2_filsys fs, ext2_ino_t ino, struct found *f)
 	f->ino = ino;
 	if (ino < EXT2_ROOT_INO || ino > fs->super->s_inodes_count)
 		return fail(E_VERIFY, "damaged ext4: no such inode");
-	return failed(ext2fs_read_inode(fs, ino, &f->inode));
+	return ext4_failed(ext2fs_read_inode(fs, ino, &f->inode));
 }
 
 static uint64_t size_of(const struct found *f)
@@ -229,7 +74,7 @@ static int pour(ext2_filsys fs, struct found *f, sink_fn *fn, void *arg)
 	char *piece;
 	int rc;
 
-	rc = failed(ext2fs_file_open2(fs, f->ino, &f->inode, 0, &file));
+	rc = ext4_failed(ext2fs_file_open2(fs, f->ino, &f->inode, 0, &file));
 	if (rc < 0)
 		return rc;
 	piece = malloc(PIECE_BYTES);
@@ -238,7 +83,7 @@ static int pour(ext2_filsys fs, struct found *f, sink_fn *fn, void *arg)
 	while (rc == 0 && off < size) {
 		unsigned n = min_u64(PIECE_BYTES, size - off), got = 0;
 
-		rc = failed(ext2fs_file_read(file, piece, n, &got));
+		rc = ext4_failed(ext2fs_file_read(file, piece, n, &got));
 		if (rc == 0 && got == 0)
 			rc = fail(E_VERIFY, "damaged ext4: a file ends early");
 		if (rc == 0)

@@ -159,6 +159,7 @@ static int end_tree(struct ext4 *x, const struct import *im, int rc)
 	if (rc == 0)
 		rc = ext4_finish(x);
 	ext4_release(x);
+	im->m->ext4 = true;
 	return rc < 0 ? rc : import_raw(im->disk, im->m);
 }
 

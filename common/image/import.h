@@ -37,11 +37,11 @@ struct import_conf {
 
 /*
  * Makes `disk`, and `kernel` and `initrd` if they are found or given, in the
- * empty directory DIR; sets format, size, append and digest
- * of M. NOTE, which is empty,
- * gets a sentence for the person where something is missing. 0; -E_CONFIG what
- * it is cannot be told, or it names other files; -E_NOENT no such kernel_from;
- * -E_VERIFY damaged; -errno. After a failure DIR may hold anything.
+ * empty directory DIR; sets format, size, ext4, append and digest of M. NOTE,
+ * which is empty, gets a sentence for the person where something is missing.
+ * 0; -E_CONFIG what it is cannot be told, or it names other files; -E_NOENT no
+ * such kernel_from; -E_VERIFY damaged; -errno. After a failure DIR may hold
+ * anything.
  */
 int import_disk(int dir, const struct import_conf *c, struct image_meta *m,
 		struct buf *note);

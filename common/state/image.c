@@ -84,12 +84,19 @@ static int read_format(enum disk_format *format, const char *value)
 				 value ? value : "");
 }
 
+/* Of a file system that a later version makes we know nothing. */
+static bool is_ext4(const char *value)
+{
+	return value && !strcmp(value, "ext4");
+}
+
 static int read_meta(struct image_meta *m, const struct config *c)
 {
 	const char *size = config_get(c, "size");
 	const char *created = config_get(c, "created");
 	int rc = read_format(&m->format, config_get(c, "format"));
 
+	m->ext4 = is_ext4(config_get(c, "filesystem"));
 	if (rc == 0)
 		rc = parse_u64("size", size ? size : "", &m->size);
 	if (rc == 0 && created)
@@ -144,6 +151,7 @@ void image_meta_format(const struct image_meta *m, struct buf *text)
 {
 	put(text, "format", disk_formats[m->format]);
 	buf_printf(text, "size=%" PRIu64 "\n", m->size);
+	put(text, "filesystem", m->ext4 ? "ext4" : NULL);
 	put(text, "append", m->append);
 	put(text, "source", m->source);
 	put(text, "digest", m->digest);

@@ -36,6 +36,7 @@ struct image {
 struct image_meta {
 	enum disk_format format;	/* format=raw|qcow2 */
 	uint64_t size;			/* size=BYTES, of the virtual disk */
+	bool ext4;			/* filesystem=ext4: all of it is one, ours */
 	char *append;			/* append=TEXT: how it is booted, or NULL */
 	char *source;			/* source=TEXT: where it came from, or NULL */
 	char *digest;			/* digest=sha256:HEX, or NULL: of what came */

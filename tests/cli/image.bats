@@ -105,8 +105,10 @@ serve() {
 	vm-image import rootfs.tar
 	run -0 vm-create w1 w2 --image rootfs -m 16M --disk 3G
 	[ "$(vm-ls -H -o disk w1)" = 3G ]
-	(($(stat -c %b "$VM_STATE/vms/w1/disk/disk0.qcow2") * 512 < 400000))
-	run -0 qemu-img compare "$VM_STATE/images/rootfs/disk" "$VM_STATE/vms/w1/disk/disk0.qcow2"
+	(($(stat -c %b "$VM_STATE/vms/w1/disk/disk0.qcow2") * 512 < 3000000))
+	vm-create w0 --image rootfs
+	(($(stat -c %b "$VM_STATE/vms/w0/disk/disk0.qcow2") * 512 < 400000))
+	run -0 qemu-img compare "$VM_STATE/images/rootfs/disk" "$VM_STATE/vms/w0/disk/disk0.qcow2"
 	vm-boot w1 w2 | vm-wait --for login -t 20
 	run -0 vm-stop -t 20 w1 w2
 	run -0 qemu-img check "$VM_STATE/vms/w1/disk/disk0.qcow2"
@@ -114,6 +116,108 @@ serve() {
 	[[ $output == *"smaller than the image's disk"* ]]
 	run -10 vm-create w3 --image other
 	run -10 vm-ls w3
+}
+
+@test "the file system of an image made of a tree is as large as the VM's disk" {
+	tree
+	vm-image import rootfs.tar
+	grep -qx filesystem=ext4 "$VM_STATE/images/rootfs/meta"
+	vm-create w1 w2 w3 w4 --image rootfs --disk 20G
+	vm-create w5 --image rootfs --disk 3001M
+	for name in w1 w3 w5; do
+		disk=$VM_STATE/vms/$name/disk/disk0.qcow2
+		run -0 qemu-img check "$disk"
+		qemu-img convert -O raw "$disk" grown
+		run -0 e2fsck -fn grown
+		dumpe2fs -h grown 2>&1 | grep -qE "^Block count: +$(($(col $name disk) / 4096))$"
+		[ "$(debugfs -R 'cat /etc/hello' grown 2>/dev/null)" = hello ]
+		rm grown
+	done
+	run -0 qemu-img compare "$VM_STATE/vms/w2/disk/disk0.qcow2" "$VM_STATE/vms/w4/disk/disk0.qcow2"
+	run -0 e2fsck -fn "$VM_STATE/images/rootfs/disk"
+}
+
+@test "an image that is not what its record says makes no larger VM, and says so" {
+	tree
+	vm-image import rootfs.tar
+	debugfs -wR 'ssv feature_incompat 0x2c6' "$VM_STATE/images/rootfs/disk" 2>/dev/null
+	run -6 vm-create w1 --image rootfs --disk 3G
+	[ "$output" = "vm-create: w1: image rootfs: its ext4 was not unmounted" ]
+	run -10 vm-ls w1
+	sed -i /filesystem/d "$VM_STATE/images/rootfs/meta"
+	run -0 vm-create w1 --image rootfs --disk 3G
+	disk
+	vm-image import d.raw
+	run -0 vm-create w2 --image d --disk 3G
+	[ "$output" = w2 ]
+}
+
+# names FILE : what a tar holds, but the times and sizes of directories
+names() { tar --numeric-owner --full-time -tvf "$1" | sed 's/^d\([^ ]*\) \([^ ]*\) .* /d\1 \2 /' | sort -k 6; }
+
+@test "the files of an image come out as they went in, and the same bytes each time" {
+	tree
+	mkdir -p root/a/b/c/d
+	echo deep >root/a/b/c/d/file
+	ln root/a/b/c/d/file root/hard
+	ln -s /etc/hello root/a/link
+	mkfifo root/pipe
+	echo odd >$'root/a/new\nline' && echo odd >"root/a/ *?\\" && echo odd >"root/a/grÃ¼"
+	truncate -s 10M root/sparse
+	echo end >>root/sparse
+	chmod 4750 root/etc/hello
+	tar -C root --sort=name -cSf in.tar --format=pax --owner 70000 --group 8 \
+		--pax-option='exthdr.name=%d/x/%f,SCHILY.xattr.user.color:=blue' .
+	vm-image import in.tar --name one
+	debugfs -R 'ea_list /etc/hello' "$VM_STATE/images/one/disk" 2>/dev/null | grep -q 'user.color (4) = "blue"'
+	vm-image export one --format tar --output out.tar
+	diff <(names in.tar) <(names out.tar)
+	vm-image export one --format tar | cmp - out.tar
+	(($(stat -c %s out.tar) < 1000000))
+	mkdir x
+	tar -C x --no-same-owner -xf out.tar
+	rm root/pipe x/pipe	# diff takes pipes for different
+	diff -r --no-dereference root x
+	vm-image import out.tar --name two --size 3G
+	vm-image export two --format tar | cmp - out.tar
+	run -12 vm-image export one --format tar --output out.tar
+	run -2 vm-image export one --format zip
+}
+
+@test "the root file system is found in a qcow2 image, and behind a boot partition" {
+	tree
+	tar -C root/boot -cf boot.tar .
+	vm-image import rootfs.tar --size 64M
+	vm-image import boot.tar --size 64M
+	vm-image export rootfs --format tar --output want.tar
+	truncate -s 200M parts
+	put parts 450 '\203\0\0\0\0\010\0\0\0\0\2\0'
+	put parts 466 '\203\0\0\0\0\010\2\0\0\0\2\0'
+	put parts 510 '\125\252'
+	dd if="$VM_STATE/images/boot/disk" of=parts bs=1M seek=1 conv=notrunc,sparse status=none
+	dd if="$VM_STATE/images/rootfs/disk" of=parts bs=1M seek=65 conv=notrunc,sparse status=none
+	qemu-img convert -c -O qcow2 parts parts.qcow2
+	vm-image import parts
+	vm-image import parts.qcow2 --name q
+	vm-image export parts --format tar | cmp - want.tar
+	vm-image export q --format tar | cmp - want.tar
+}
+
+@test "no tar of what holds no files, of a damaged disk, or into a full file" {
+	disk
+	vm-image import d.raw
+	run -1 vm-image export d --format tar --output out.tar
+	[ "$output" = "vm-image: d: holds no ext4" ]
+	[ ! -e out.tar ]
+	tree
+	vm-image import rootfs.tar
+	run -1 bash -c 'vm-image export rootfs --format tar >/dev/full'
+	[[ $output == *"writing: No space left on device" ]]
+	vm-image export rootfs --format tar | head -c 1000 >/dev/null
+	debugfs -wR 'link /etc /usr/bin/loop' "$VM_STATE/images/rootfs/disk" 2>/dev/null
+	run -13 vm-image export rootfs --format tar --output out.tar
+	[ "$output" = "vm-image: rootfs: ./usr/bin/loop: damaged ext4: a directory in two places" ]
+	[ ! -e out.tar ]
 }
 
 @test "an image in use stays; removed with its last VM's end, nothing of it does" {

@@ -30,6 +30,7 @@ static bool make_image(const char *name)
 {
 	struct image_meta m = {
 		.format = FORMAT_QCOW2, .size = 1 << 30, .created = 7,
+		.ext4 = true,
 		.append = (char[]){ "root=/dev/vda rw" },
 		.source = (char[]){ "https://x/\ny" },
 	};
@@ -83,6 +84,7 @@ TEST(an_image_is_there_whole_and_says_what_it_is)
 	EQ(m.format, FORMAT_QCOW2);
 	EQ(m.size, 1 << 30);
 	EQ(m.created, 7);
+	OK(m.ext4);
 	STR(m.append, "root=/dev/vda rw");
 	STR(m.source, "https://x/?y");
 	OK(!m.digest);

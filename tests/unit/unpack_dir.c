@@ -5,8 +5,6 @@
 #include <sys/un.h>
 #include <sys/xattr.h>
 
-#include "image/ext4_read.h"
-
 #include "disk.h"
 #include "test.h"
 
@@ -32,19 +30,6 @@ static struct inode *at(const char *path)
 	struct inode *i = tree_find(&disk.tree, path);
 
 	return i ? i : &none;
-}
-
-static const char *holds(const char *path)
-{
-	static struct buf b = BUF_INIT;
-	struct ext4_view v;
-	int rc = ext4_open(&v, disk_fd, 0, lseek(disk_fd, 0, SEEK_END));
-
-	buf_clear(&b);
-	if (rc == 0)
-		rc = ext4_read(&v, path, &b, MIB);
-	ext4_close(&v);
-	return rc < 0 ? err_text() : b.data;
 }
 
 TEST(a_tree_is_kept_as_it_is)

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ext4_ours.h - what the file systems of ext4.h have in common: their features
+ * are these and no others.
+ */
+#ifndef IMAGE_EXT4_OURS_H
+#define IMAGE_EXT4_OURS_H
+
+#include <ext2fs/ext2fs.h>
+
+enum {
+	EXT4_DESC_BYTES = 64,		/* of a group's descriptor */
+	/* The journal's feature is set when there is one. */
+	EXT4_OUR_COMPAT = EXT2_FEATURE_COMPAT_EXT_ATTR |
+		EXT2_FEATURE_COMPAT_RESIZE_INODE |
+		EXT2_FEATURE_COMPAT_DIR_INDEX,
+	EXT4_OUR_INCOMPAT = EXT2_FEATURE_INCOMPAT_FILETYPE |
+		EXT3_FEATURE_INCOMPAT_EXTENTS |
+		EXT4_FEATURE_INCOMPAT_64BIT |
+		EXT4_FEATURE_INCOMPAT_FLEX_BG,
+	EXT4_OUR_RO_COMPAT = EXT2_FEATURE_RO_COMPAT_SPARSE_SUPER |
+		EXT2_FEATURE_RO_COMPAT_LARGE_FILE |
+		EXT4_FEATURE_RO_COMPAT_HUGE_FILE |
+		EXT4_FEATURE_RO_COMPAT_DIR_NLINK |
+		EXT4_FEATURE_RO_COMPAT_EXTRA_ISIZE |
+		EXT4_FEATURE_RO_COMPAT_METADATA_CSUM,
+};
+
+#endif
