@@ -76,7 +76,11 @@ same_vm() {
 	[ "$(stat -c %s "$disk/disk1.raw")" = $((1 << 20)) ]
 }
 
+same_out() { qemu-img compare -q full/out d.raw; }
+
 # -- what is left of what failed --
+
+no_out() { [ ! -e full/out ]; }
 
 no_image() {
 	[ -z "$(vm-image ls -q)" ]
@@ -188,6 +192,14 @@ piped() { "${@:2}" < <(cat "$1"); }
 	inside 'before() { vm-image import d.raw --name x; }
 		sweep size 56 "vm-create: w1: *" no_vm same_vm \
 			vm-create w1 --image x --hostname h --disk 8M --disk 1M'
+}
+
+@test "an export that finds no room leaves no file" {
+	disk
+	VM_STATE=$PWD/elsewhere
+	vm-image import d.raw --name x
+	inside 'sweep size 48 "vm-image: x: *" no_out same_out vm-image export x --output full/out'
+	inside 'sweep size 128 "vm-image: x: *" no_out same_out vm-image export x --format qcow2 --output full/out'
 }
 
 @test "the same where there is no room for another file" {
