@@ -276,10 +276,15 @@ static void show_progress(void *arg, uint64_t done, uint64_t total)
 		fputc('\n', stderr);
 }
 
-/* The partial file NAME in DIR, nobody else's meanwhile. */
+/*
+ * The partial file NAME in DIR, nobody else's meanwhile: by its first byte, as
+ * those that say who uses a disk (block/lock.h) are for who makes an image.
+ */
 static int open_partial(int dir, const char *name)
 {
-	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct flock fl = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1,
+	};
 	autoclose int fd = openat(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW |
 				  O_CLOEXEC, 0600);
 

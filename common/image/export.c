@@ -37,7 +37,7 @@ static int export_qcow2(struct block *from, const char *path)
 {
 	struct qcow2_create c = { .size = from->size };
 	struct block *to;
-	int rc;
+	int rc, flushed;
 
 	if (!path)
 		return fail(E_USAGE, "a qcow2 image is not written in order: "
@@ -48,8 +48,9 @@ static int export_qcow2(struct block *from, const char *path)
 	rc = qcow2_open(&to, path, false, NULL);
 	if (rc == 0) {
 		rc = copy_to_disk(from, to);
-		if (rc == 0 && block_flush(to) < 0)
-			rc = fail(EIO, "%s: not written whole", path);
+		flushed = block_flush(to);
+		if (rc == 0 && flushed < 0)
+			rc = fail(-flushed, "%s: %s", path, strerror(-flushed));
 		block_close(to);
 	}
 	if (rc < 0)

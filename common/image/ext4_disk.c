@@ -44,8 +44,9 @@ static int failed(errcode_t rc)
 	case EXT2_ET_INODE_ALLOC_FAIL:
 	case EXT2_ET_TOOSMALL:
 	case EXT2_ET_TOO_MANY_INODES:
-	case ENOSPC:
 		return fail(E_CONFIG, "does not fit into the disk");
+	case EXT2_ET_SHORT_WRITE:	/* of a file: then the host is full */
+		return fail(ENOSPC, "%s", strerror(ENOSPC));
 	case EXT2_ET_NO_MEMORY:
 		return fail(ENOMEM, "out of memory");
 	}

@@ -22,6 +22,7 @@
 
 enum {
 	HEAD = 256 << 10,	/* what is looked at to tell */
+	SECTOR = 512,
 	TREE_INODES = 4 << 20,
 };
 static const uint64_t disk_max = 1ULL << 44, tree_max = 1ULL << 40;
@@ -118,6 +119,18 @@ static int import_qcow2(int fd, struct image_meta *m)
 	return rc;
 }
 
+/* A file's last bytes, less than a sector: they and zeros are one more. */
+static int copy_tail(int from, const struct block *b, int disk)
+{
+	uint8_t tail[SECTOR] = { 0 };
+	ssize_t n = pread(from, tail, sizeof(tail), b->size);
+	int rc = n < 0 ? -errno : 0;
+
+	if (n > 0)
+		rc = pwrite_all(disk, tail, sizeof(tail), b->size);
+	return rc < 0 ? fail(-rc, "%s", strerror(-rc)) : 0;
+}
+
 /* A disk that can be sought in: locked meanwhile, and its holes are known. */
 static int copy_raw(int from, int disk)
 {
@@ -127,6 +140,8 @@ static int copy_raw(int from, int disk)
 	if (rc < 0)
 		return rc;
 	rc = copy_to_file(b, disk);
+	if (rc == 0)
+		rc = copy_tail(from, b, disk);
 	block_close(b);
 	return rc;
 }

@@ -2,7 +2,8 @@
 /*
  * import.h - what a person has becomes the content of an image.
  *
- *	a raw disk	copied, its holes kept
+ *	a raw disk	copied, its holes kept; of a sector begun, zeros are
+ *			the rest
  *	qcow2		copied as it is, if it stands alone and is sound
  *	a file tree	(any archive of unpack_tree.h) becomes an ext4 disk
  *			without a partition table; modules of a kernel from

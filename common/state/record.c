@@ -203,19 +203,13 @@ void record_sweep(int parent)
 
 /* -- new records -- */
 
-/* 1: made and locked, 0: the name was taken or swept away, -errno. */
-static int make_stage(struct stage *s)
+/* The lock of DIR, which is S's new directory. As make_stage(). */
+static int lock_stage(struct stage *s, int dir)
 {
-	autoclose int dir = -1, lock = -1;
+	autoclose int lock = openat(dir, "lock", O_RDWR | O_CREAT | O_EXCL |
+				    O_CLOEXEC, 0600);
 	int rc;
 
-	if (mkdirat(s->parent, s->tmp, 0700) < 0)
-		return errno == EEXIST ? 0 : -errno;
-	dir = openat(s->parent, s->tmp, DIR_FLAGS);
-	if (dir < 0)
-		return errno == ENOENT ? 0 : -errno;
-	lock = openat(dir, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
-		      0600);
 	if (lock < 0)
 		return errno == ENOENT ? 0 : -errno;
 	rc = lock_file(lock, F_WRLCK);
@@ -223,9 +217,29 @@ static int make_stage(struct stage *s)
 		return rc;
 	if (!file_same(dir, "lock", lock))
 		return 0;
-	s->dir = take_fd(&dir);
 	s->lock = take_fd(&lock);
 	return 1;
+}
+
+/* 1: made and locked, 0: the name was taken or swept away, -errno. */
+static int make_stage(struct stage *s)
+{
+	autoclose int dir = -1;
+	int rc;
+
+	if (mkdirat(s->parent, s->tmp, 0700) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	dir = openat(s->parent, s->tmp, DIR_FLAGS);
+	if (dir < 0)
+		return errno == ENOENT ? 0 : -errno;
+	rc = lock_stage(s, dir);
+	if (rc > 0)
+		s->dir = take_fd(&dir);
+	if (rc < 0) {
+		unlinkat(dir, "lock", 0);
+		unlinkat(s->parent, s->tmp, AT_REMOVEDIR);
+	}
+	return rc;
 }
 
 static int exists(const char *name)

@@ -7,9 +7,7 @@
 bats_require_minimum_version 1.5.0
 load lib
 
-setup() {
-	scratch
-}
+setup() { scratch; }
 
 teardown() {
 	[[ ! -d ${VM_STATE:-} ]] || vm-ls -q 2>/dev/null | vm-rm --force - >/dev/null 2>&1 || :
@@ -100,7 +98,20 @@ serve() {
 	run -12 vm-image export d --output d.out
 }
 
+@test "a disk of part of a sector more keeps it, however it comes" {
+	disk
+	echo tail >>d.raw
+	vm-image import d.raw
+	cat d.raw | vm-image import - --name p
+	cp d.raw want
+	truncate -s %512 want
+	for name in d p; do
+		vm-image export "$name" | cmp - want
+	done
+}
+
 @test "a VM begins with an image, on a layer of its own" {
+	need_engine
 	tree
 	vm-image import rootfs.tar
 	run -0 vm-create w1 w2 --image rootfs -m 16M --disk 3G
@@ -299,6 +310,19 @@ names() { tar --numeric-owner --full-time -tvf "$1" | sed 's/^d\([^ ]*\) \([^ ]*
 	run -75 vm-image pull "$URL/a.tar" --name b
 }
 
+@test "pull of a disk, raw or qcow2, is the disk" {
+	disk
+	mkdir www
+	cp d.raw www
+	qemu-img convert -O qcow2 d.raw www/q.qcow2
+	serve
+	for file in d.raw q.qcow2; do
+		vm-image pull "$URL/$file"
+		vm-image export "${file%.*}" | cmp - d.raw
+	done
+	[ "$(ls -A "$VM_STATE/images")" = "$(in_lines d q)" ]
+}
+
 @test "pull by a name of one's own catalog" {
 	tree
 	mkdir www
@@ -344,6 +368,7 @@ names() { tar --numeric-owner --full-time -tvf "$1" | sed 's/^d\([^ ]*\) \([^ ]*
 }
 
 @test "a disk that names files of its own choice is opened by no engine" {
+	need_engine
 	echo secret >secret
 	truncate -s 1M secret
 	qemu-img create -q -f qcow2 -o data_file=d.data,data_file_raw=on data.qcow2 1M
