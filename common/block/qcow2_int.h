@@ -154,18 +154,18 @@ void qcow2_set_drop(struct qcow2_set *s, uint64_t cluster);
 /* One cluster of L2 entries or refcounts, in memory. */
 struct qcow2_table {
 	uint64_t off;		/* in the file; 0: holds nothing */
-	unsigned char *data;
 	unsigned lo, hi;	/* bytes to be written; lo == hi: none */
 	bool fresh;		/* L1 on disk does not name it */
 	uint64_t used;		/* when last */
 	struct qcow2_table *next;	/* of the same hash */
+	unsigned char data[];	/* a cluster */
 };
 
 struct qcow2;
 
 struct qcow2_cache {
-	struct qcow2_table *table, **hash;
-	unsigned n;
+	struct qcow2_table **table, **hash;
+	unsigned n, made;	/* at most, and so far */
 	uint64_t clock;
 	int (*clean)(struct qcow2 *q);	/* writes what is to be written */
 };

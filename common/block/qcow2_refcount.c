@@ -113,9 +113,9 @@ int qcow2_refs_write(struct qcow2 *q)
 {
 	int rc = 0;
 
-	for (unsigned i = 0; rc == 0 && i < q->refs.n; i++)
-		if (q->refs.table[i].off)
-			rc = qcow2_table_write(q, &q->refs.table[i]);
+	for (unsigned i = 0; rc == 0 && i < q->refs.made; i++)
+		if (q->refs.table[i]->off)
+			rc = qcow2_table_write(q, q->refs.table[i]);
 	return rc;
 }
 
