@@ -109,8 +109,8 @@ static struct qcow2_table **bucket(const struct qcow2 *q,
 	return &c->hash[(off >> q->h.cluster_bits) % c->n];
 }
 
-static struct qcow2_table *cache_find(const struct qcow2 *q,
-				      struct qcow2_cache *c, uint64_t off)
+struct qcow2_table *qcow2_cache_find(const struct qcow2 *q,
+				     struct qcow2_cache *c, uint64_t off)
 {
 	struct qcow2_table *t = *bucket(q, c, off);
 
@@ -194,7 +194,7 @@ int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t off,
 {
 	int rc;
 
-	*out = cache_find(q, c, off);
+	*out = qcow2_cache_find(q, c, off);
 	if (*out)
 		return 0;
 	rc = cache_make(q, c, off, out);
@@ -210,7 +210,7 @@ int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t off,
 int qcow2_cache_new(struct qcow2 *q, struct qcow2_cache *c, uint64_t off,
 		    struct qcow2_table **out)
 {
-	struct qcow2_table *t = cache_find(q, c, off);
+	struct qcow2_table *t = qcow2_cache_find(q, c, off);
 	int rc = t ? 0 : cache_make(q, c, off, &t);
 
 	if (rc < 0)
@@ -384,7 +384,7 @@ int qcow2_peek(struct qcow2 *q, uint64_t off, uint64_t len,
 {
 	uint64_t entry = q->l1[off >> qcow2_l2_bits(q)];
 	struct qcow2_table *t = entry & QCOW2_OFFSET ?
-		cache_find(q, &q->l2, entry & QCOW2_OFFSET) : NULL;
+		qcow2_cache_find(q, &q->l2, entry & QCOW2_OFFSET) : NULL;
 
 	len = within_table(q, off, len);
 	if (t)
@@ -394,6 +394,14 @@ int qcow2_peek(struct qcow2 *q, uint64_t off, uint64_t len,
 }
 
 /* -- L1 and L2 -- */
+
+struct qcow2_table *qcow2_l2_peek(struct qcow2 *q, uint64_t off)
+{
+	uint64_t entry = q->l1[off >> qcow2_l2_bits(q)];
+
+	return entry & QCOW2_COPIED ?
+		qcow2_cache_find(q, &q->l2, entry & QCOW2_OFFSET) : NULL;
+}
 
 int qcow2_l2_get(struct qcow2 *q, uint64_t off, struct qcow2_table **t)
 {

@@ -227,19 +227,25 @@ static void step_map(uint64_t first, uint64_t n, uint8_t how)
 
 	if (block_map(life.disk, place(first), n * SECTOR, write, &e) < 0)
 		return;
+	MUST(e.len && e.len <= n * SECTOR && e.len % SECTOR == 0);
+	n = e.len / SECTOR;
 	memset(buf[0], 0, n * SECTOR);
 	if (write) {
 		for (uint64_t i = 0; i < n; i++) {
 			life.model[first + i] = life.next;
 			put_number(buf[0] + i * SECTOR / 8, life.next++);
 		}
-		(void)!pwrite(e.fd, buf[0], n * SECTOR, e.off);
+		if (pwrite(e.fd, buf[0], n * SECTOR, e.off) < 0)
+			e.rc = -errno;
 	} else if (e.fd >= 0) {
 		(void)!pread(e.fd, buf[0], n * SECTOR, e.off);
 	}
-	if (exact())
+	if (exact() && !write)
 		compare(buf[0], first, n);
-	block_unmap(life.disk, &e);
+	if (block_unmap(life.disk, &e) < 0)
+		MUST(!exact());
+	if (write)
+		step_read(first, n, how);
 }
 
 static void step_status(uint64_t first, uint64_t n, uint8_t how)
