@@ -165,15 +165,16 @@ int block_map(struct block *b, uint64_t off, uint64_t len, bool write,
 	if (rc < 0)
 		return rc;
 	*e = (struct block_extent){ .fd = -1 };
-	rc = b->ops->map ? b->ops->map(b, off, len, write, e) : -EAGAIN;
+	rc = b->ops->map && len ? b->ops->map(b, off, len, write, e) : -EAGAIN;
 	if (rc == 0 && !e->owner)	/* else a disk below is */
 		e->owner = b;
+	if (rc == 0 && !e->len)
+		e->len = len;
 	return rc;
 }
 
-void block_unmap(struct block *b, struct block_extent *e)
+int block_unmap(struct block *b, struct block_extent *e)
 {
 	(void)b;
-	if (e->owner->ops->unmap)
-		e->owner->ops->unmap(e->owner, e);
+	return e->owner->ops->unmap ? e->owner->ops->unmap(e->owner, e) : 0;
 }

@@ -28,12 +28,13 @@
 struct block;
 
 /*
- * Where data lies: at `off` of the file `fd`, in one piece. What is to be read
- * and lies nowhere, being zeros, has no file.
+ * Where data lies: `len` bytes at `off` of the file `fd`, in one piece. What is
+ * to be read and lies nowhere, being zeros, has no file.
  */
 struct block_extent {
 	int fd;			/* or -1: zeros */
-	uint64_t off;
+	uint64_t off, len;
+	int rc;			/* the asker's: 0, or why it was not written */
 	uint64_t token;		/* the implementation's */
 	struct block *owner;	/* the disk that said so: block.c's */
 };
@@ -47,14 +48,15 @@ struct block_ops {
 	int (*flush)(struct block *b);
 	/*
 	 * These may be NULL: -EOPNOTSUPP, nothing, -EAGAIN. `map` may ask
-	 * block_map() of a disk below, and give on what that said.
+	 * block_map() of a disk below, and give on what that said; without a
+	 * length, the extent is as long as was asked for.
 	 */
 	int (*zero)(struct block *b, uint64_t off, uint64_t len, bool unmap);
 	int (*discard)(struct block *b, uint64_t off, uint64_t len);
 	int (*resize)(struct block *b, uint64_t size);
 	int (*map)(struct block *b, uint64_t off, uint64_t len, bool write,
 		   struct block_extent *e);
-	void (*unmap)(struct block *b, struct block_extent *e);
+	int (*unmap)(struct block *b, struct block_extent *e);
 	int (*status)(struct block *b, uint64_t off, uint64_t len,
 		      uint64_t *n);
 	int (*fd)(const struct block *b);
@@ -134,14 +136,20 @@ enum { BLOCK_SIZE_MAX = 4096 };
 int block_set_block_size(struct block *b, uint32_t size);
 
 /*
- * Where the data lies, if that can be said at once, without I/O and without
- * waiting: 0, and it stays there, to be read (or, WRITE, written: nothing else
- * has to be done for that) until block_unmap() with the same E. -EAGAIN: take
- * block_readv() or block_writev().
+ * Where the data lies, or the first part of it (e->len, LEN at most, a multiple
+ * of the block size), if that can be said at once, without I/O and without
+ * waiting: 0, and it stays there, to be read, or (WRITE) to be written as a
+ * whole, until block_unmap() with the same E. -EAGAIN: take block_readv() or
+ * block_writev().
+ *
+ * What was mapped to be written counts as written once block_unmap() returned
+ * 0; if it could not be, E->rc says why, and the old data stays. Until then
+ * others who change the same place may have to wait: so who has it mapped does
+ * not change it by another call.
  */
 int block_map(struct block *b, uint64_t off, uint64_t len, bool write,
 	      struct block_extent *e);
-void block_unmap(struct block *b, struct block_extent *e);
+int block_unmap(struct block *b, struct block_extent *e);
 void block_close(struct block *b);	/* NULL is fine */
 
 /*

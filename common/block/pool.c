@@ -14,12 +14,12 @@ enum {
 
 static int run_read(struct block *b, struct queue_io *io)
 {
-	return block_readv(b, io->iov, io->n, io->off);
+	return block_readv(b, io->rest, io->nrest, io->off + io->moved);
 }
 
 static int run_write(struct block *b, struct queue_io *io)
 {
-	return block_writev(b, io->iov, io->n, io->off);
+	return block_writev(b, io->rest, io->nrest, io->off + io->moved);
 }
 
 static int run_flush(struct block *b, struct queue_io *io)
@@ -92,13 +92,18 @@ static int run(struct block *b, struct queue_io *io)
 
 /* ------------------------------------------------------------- the threads */
 
-/* Told once, for all that come until they are fetched. */
-static void finish(struct pool *p, struct queue_io *io)
+static void tell(struct pool *p)
 {
 	static const uint64_t one = 1;
 
+	(void)!write(p->event_fd, &one, sizeof(one));
+}
+
+/* Told once, for all that come until they are fetched. */
+static void finish(struct pool *p, struct queue_io *io)
+{
 	if (!p->finished.first)
-		(void)!write(p->event_fd, &one, sizeof(one));
+		tell(p);
 	io_list_add(&p->finished, io);
 }
 
@@ -154,17 +159,27 @@ void pool_run(struct pool *p, struct queue_io *io)
 {
 	if (thread_wanted(p))
 		start_thread(p);
-	if (!p->nthreads)
-		io->rc = run(p->disk, io);
 	pthread_mutex_lock(&p->lock);
-	if (p->nthreads) {
-		io_list_add(&p->todo, io);
-		p->ntodo++;
+	io_list_add(&p->todo, io);
+	p->ntodo++;
+	if (p->nthreads)
 		pthread_cond_signal(&p->wanted);
-	} else {
-		finish(p, io);
-	}
+	else
+		tell(p);
 	pthread_mutex_unlock(&p->lock);
+}
+
+void pool_help(struct pool *p)
+{
+	struct queue_io *io;
+
+	if (p->nthreads)
+		return;
+	while ((io = io_list_take(&p->todo))) {
+		p->ntodo--;
+		io->rc = run(p->disk, io);
+		io_list_add(&p->finished, io);
+	}
 }
 
 struct io_list pool_finished(struct pool *p)

@@ -4,8 +4,8 @@
  *
  * Theory: a list of what is to be done, a list of what is finished. A thread is
  * started when something is to be done and none is idle, up to POOL_THREADS;
- * they end with the pool. Where no thread is to be had, the owner's carries out
- * the request itself.
+ * they end with the pool. Where no thread is to be had, the owner carries out
+ * the requests itself.
  *
  * Threads: all calls come from the owner's thread; `lock` guards the lists.
  */
@@ -72,8 +72,17 @@ void pool_init(struct pool *p, struct block *disk, int event_fd);
 /* Nothing is under way any more. */
 void pool_release(struct pool *p);
 
-/* Carries out IO->todo, and IO->durable. IO->rc is what came of it. */
+/*
+ * Carries out IO->todo (of a move, what is left of it), and IO->durable. IO->rc
+ * is what came of it.
+ */
 void pool_run(struct pool *p, struct queue_io *io);
+
+/*
+ * The owner carries out what waits for a thread when there is none. It may
+ * have to wait for extents that others have mapped, and so has none itself.
+ */
+void pool_help(struct pool *p);
 
 /* All that is finished and was not handed out before. */
 struct io_list pool_finished(struct pool *p);

@@ -172,22 +172,30 @@ static void qcow2_close(struct block *b)
 
 /* -- where the data lies -- */
 
-/*
- * Where LEN bytes at OFF are to be read that this image has nothing of its
- * own for: nowhere, or as the backing file says, which nobody writes.
- */
+/* What is to be read that this image has nothing of its own for. */
 static int map_below(const struct qcow2 *q, uint64_t off, uint64_t len,
 		     enum qcow2_kind kind, struct block_extent *e)
 {
-	if (kind == QCOW2_NONE && q->backing) {
-		if (!in_range(off, len, q->backing->size))
-			return -EAGAIN;
-		return block_map(q->backing, off, len, false, e);
-	}
-	if (kind != QCOW2_NONE && kind != QCOW2_ZEROS &&
-	    kind != QCOW2_ZEROS_AT)
+	if (kind == QCOW2_PACKED)
 		return -EAGAIN;
-	*e = (struct block_extent){ .fd = -1 };
+	if (kind == QCOW2_NONE && qcow2_covered(q, off))
+		return block_map(q->backing, off,
+				 min_u64(len, q->backing->size - off), false,
+				 e);
+	*e = (struct block_extent){ .fd = -1, .len = len };
+	return 0;
+}
+
+/* Of M, which says of LEN bytes where they lie. */
+static int map_here(struct qcow2 *q, uint64_t len, const struct qcow2_map *m,
+		    struct block_extent *e)
+{
+	/* A file may end within a cluster, unless we write to it. */
+	if (q->block.readonly && !in_range(m->host, len, q->h.file_size))
+		return -EAGAIN;
+	*e = (struct block_extent){
+		.fd = q->fd, .off = m->host, .len = len, .token = qcow2_pin(q),
+	};
 	return 0;
 }
 
@@ -202,28 +210,25 @@ static int qcow2_map(struct block *b, uint64_t off, uint64_t len, bool write,
 		return -EAGAIN;
 	if (!(write && q->corrupt))
 		rc = qcow2_peek(q, off, len, &m);
-	if (rc == 0 && !write && m.len >= len && m.kind != QCOW2_DATA) {
-		rc = map_below(q, off, len, m.kind, e);
-		goto out;
-	}
-	/* A file may end within a cluster, unless we write to it. */
-	if (rc == 0 &&
-	    (m.kind != QCOW2_DATA || m.len < len || (write && !m.copied) ||
-	     (b->readonly && !in_range(m.host, len, q->h.file_size))))
-		rc = -EAGAIN;
-	if (rc == 0)
-		*e = (struct block_extent){
-			.fd = q->fd, .off = m.host, .token = qcow2_pin(q),
-		};
-out:
+	if (rc == 0 && write && !m.copied)
+		rc = qcow2_map_new(q, off, len, &m, e);
+	else if (rc == 0 && m.kind == QCOW2_DATA)
+		rc = map_here(q, min_u64(len, m.len), &m, e);
+	else if (rc == 0)
+		rc = write ? -EAGAIN :
+			map_below(q, off, min_u64(len, m.len), m.kind, e);
 	pthread_mutex_unlock(&q->lock);
 	return rc;
 }
 
-static void qcow2_unmap(struct block *b, struct block_extent *e)
+static int qcow2_unmap(struct block *b, struct block_extent *e)
 {
-	if (e->fd >= 0)
-		qcow2_unpin(qcow2_of(b), e->token);
+	if (e->fd < 0)
+		return 0;
+	if (e->token > 1)
+		return qcow2_unmap_new(qcow2_of(b), e);
+	qcow2_unpin(qcow2_of(b), e->token);
+	return 0;
 }
 
 static int qcow2_fd(const struct block *b)

@@ -154,18 +154,18 @@ void qcow2_set_drop(struct qcow2_set *s, uint64_t cluster);
 /* One cluster of L2 entries or refcounts, in memory. */
 struct qcow2_table {
 	uint64_t off;		/* in the file; 0: holds nothing */
-	unsigned char *data;
 	unsigned lo, hi;	/* bytes to be written; lo == hi: none */
 	bool fresh;		/* L1 on disk does not name it */
 	uint64_t used;		/* when last */
 	struct qcow2_table *next;	/* of the same hash */
+	unsigned char data[];	/* a cluster */
 };
 
 struct qcow2;
 
 struct qcow2_cache {
-	struct qcow2_table *table, **hash;
-	unsigned n;
+	struct qcow2_table **table, **hash;
+	unsigned n, made;	/* at most, and so far */
 	uint64_t clock;
 	int (*clean)(struct qcow2 *q);	/* writes what is to be written */
 };
@@ -304,6 +304,11 @@ int qcow2_lookup(struct qcow2 *q, uint64_t off, uint64_t len,
 int qcow2_peek(struct qcow2 *q, uint64_t off, uint64_t len,
 	       struct qcow2_map *m);
 
+/* The table at OFF if it is in memory, or NULL. */
+struct qcow2_table *qcow2_cache_find(const struct qcow2 *q,
+				     struct qcow2_cache *c, uint64_t off);
+/* The L2 table for OFF if it is in memory and may be changed, or NULL. */
+struct qcow2_table *qcow2_l2_peek(struct qcow2 *q, uint64_t off);
 /* The L2 table for OFF, NULL if there is none; or one to be changed. */
 int qcow2_l2_get(struct qcow2 *q, uint64_t off, struct qcow2_table **t);
 int qcow2_l2_change(struct qcow2 *q, uint64_t off, struct qcow2_table **t);
@@ -332,6 +337,12 @@ int qcow2_refs_write(struct qcow2 *q);
  */
 int64_t qcow2_alloc(struct qcow2 *q, uint64_t most, uint64_t *off,
 		    bool *virgin);
+/*
+ * The same without I/O but for the file's length; -EAGAIN if that cannot be,
+ * or if VIRGIN and the file may not read as zeros there.
+ */
+int64_t qcow2_alloc_quick(struct qcow2 *q, uint64_t most, bool virgin,
+			  uint64_t *off);
 /* Takes N clusters in one piece, however many, for a table. 0 or -errno. */
 int qcow2_alloc_table(struct qcow2 *q, uint64_t n, uint64_t *off);
 /* Gives back what no table ever named. */
@@ -346,7 +357,8 @@ void qcow2_free_entry(struct qcow2 *q, uint64_t entry);
  */
 uint64_t qcow2_freed_mark(const struct qcow2 *q);
 void qcow2_release(struct qcow2 *q, uint64_t mark);
-/* Flushes, without the lock, when too much waits for it. */
+/* Whether too much waits to be given back; flushes then, without the lock. */
+bool qcow2_freed_many(const struct qcow2 *q);
 int qcow2_flush_if_many(struct qcow2 *q);
 
 static inline unsigned qcow2_pin(struct qcow2 *q)
@@ -383,6 +395,15 @@ int qcow2_read_packed(struct qcow2 *q, const struct qcow2_map *m, uint64_t at,
 bool qcow2_is_zero(struct qcow2 *q, uint64_t off, uint64_t len);
 /* Whether the backing file has something at OFF. */
 bool qcow2_covered(const struct qcow2 *q, uint64_t off);
+
+/*
+ * With the lock: block_map() of LEN bytes to be written at OFF, which M is
+ * about, where something has to be allocated first; the token is more than 1.
+ * Its unmap, without the lock.
+ */
+int qcow2_map_new(struct qcow2 *q, uint64_t off, uint64_t len,
+		  const struct qcow2_map *m, struct block_extent *e);
+int qcow2_unmap_new(struct qcow2 *q, struct block_extent *e);
 
 /* With the lock: until nothing of [OFF, OFF+LEN) is being filled. */
 void qcow2_wait_flights(struct qcow2 *q, uint64_t off, uint64_t len);

@@ -113,9 +113,9 @@ int qcow2_refs_write(struct qcow2 *q)
 {
 	int rc = 0;
 
-	for (unsigned i = 0; rc == 0 && i < q->refs.n; i++)
-		if (q->refs.table[i].off)
-			rc = qcow2_table_write(q, &q->refs.table[i]);
+	for (unsigned i = 0; rc == 0 && i < q->refs.made; i++)
+		if (q->refs.table[i]->off)
+			rc = qcow2_table_write(q, q->refs.table[i]);
 	return rc;
 }
 
@@ -361,10 +361,29 @@ static int64_t find_free(struct qcow2 *q, uint64_t least, uint64_t most,
 	return run;
 }
 
+/* Counts the N clusters from FIRST on as used, which are free. 0 or -errno. */
+static int count_up(struct qcow2 *q, uint64_t first, uint64_t n)
+{
+	uint64_t off = first << q->h.cluster_bits, done;
+	int64_t rc = extend(q, first + n);
+
+	for (done = 0; rc >= 0 && done < n; done++) {
+		if (qcow2_set_has(&q->meta, first + done))
+			return qcow2_damaged(q, "a table that is not counted",
+					     off);
+		rc = ref_change(q, first + done, 1);
+		if (rc < 0)
+			break;
+	}
+	if (rc < 0)
+		qcow2_free_now(q, off, done);
+	return rc < 0 ? rc : 0;
+}
+
 static int64_t take(struct qcow2 *q, uint64_t least, uint64_t most,
 		    uint64_t *off, bool *virgin)
 {
-	uint64_t first = 0, done;
+	uint64_t first = 0;
 	int64_t n = become_dirty(q), rc;
 
 	if (n == 0)
@@ -374,21 +393,41 @@ static int64_t take(struct qcow2 *q, uint64_t least, uint64_t most,
 	*off = first << q->h.cluster_bits;
 	if (virgin)
 		*virgin = *off >= q->end;
-	rc = extend(q, first + n);
-	for (done = 0; rc >= 0 && done < (uint64_t)n; done++) {
-		if (qcow2_set_has(&q->meta, first + done))
-			return qcow2_damaged(q, "a table that is not counted",
-					     *off);
-		rc = ref_change(q, first + done, 1);
-		if (rc < 0)
-			break;
-	}
-	if (rc < 0) {
-		qcow2_free_now(q, *off, done);
+	rc = count_up(q, first, n);
+	if (rc < 0)
 		return rc;
-	}
 	if (least == 1)
 		q->hint = first + n;
+	return n;
+}
+
+/* Of those that one block in memory counts. */
+int64_t qcow2_alloc_quick(struct qcow2 *q, uint64_t most, bool virgin,
+			  uint64_t *off)
+{
+	uint64_t at = q->hint, r = at >> qcow2_refs_bits(&q->h), n = 0;
+	uint64_t end = (r + 1) << qcow2_refs_bits(&q->h);
+	unsigned order = q->h.refcount_order;
+	struct qcow2_table *t = NULL;
+	int rc;
+
+	if (r < q->h.reftable_n && q->reftable[r] && (!q->lazy || q->dirty))
+		t = qcow2_cache_find(q, &q->refs, q->reftable[r]);
+	if (!t)
+		return -EAGAIN;
+	while (at < end &&
+	       qcow2_ref_load(t->data, order, at & (per_block(q) - 1)))
+		at++;
+	*off = at << q->h.cluster_bits;
+	if (at == end || (virgin && *off < q->end))
+		return -EAGAIN;
+	while (n < most && at + n < end &&
+	       !qcow2_ref_load(t->data, order, (at + n) & (per_block(q) - 1)))
+		n++;
+	rc = count_up(q, at, n);
+	if (rc < 0)
+		return rc;
+	q->hint = at + n;
 	return n;
 }
 
@@ -521,12 +560,17 @@ void qcow2_release(struct qcow2 *q, uint64_t mark)
 	q->freed_kept = q->freed_n;
 }
 
+bool qcow2_freed_many(const struct qcow2 *q)
+{
+	return q->freed_n > q->freed_kept + FREED_MOST;
+}
+
 int qcow2_flush_if_many(struct qcow2 *q)
 {
 	bool many;
 
 	pthread_mutex_lock(&q->lock);
-	many = q->freed_n > q->freed_kept + FREED_MOST;
+	many = qcow2_freed_many(q);
 	pthread_mutex_unlock(&q->lock);
 	return many ? qcow2_flush(&q->block) : 0;
 }

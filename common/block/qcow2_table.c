@@ -85,11 +85,10 @@ void qcow2_set_drop(struct qcow2_set *s, uint64_t cluster)
 int qcow2_cache_init(struct qcow2_cache *c, const struct qcow2_header *h,
 		     int (*clean)(struct qcow2 *))
 {
-	enum { BYTES = 1 << 20, LEAST = 4 };
+	/* The one to go is found by looking at all. */
+	enum { BYTES = 1 << 20, LEAST = 4, MOST = 512 };
 
-	c->n = BYTES >> h->cluster_bits;
-	if (c->n < LEAST)
-		c->n = LEAST;
+	c->n = max_u64(LEAST, min_u64(MOST, BYTES >> h->cluster_bits));
 	c->clean = clean;
 	c->table = calloc(c->n, sizeof(*c->table));
 	c->hash = calloc(c->n, sizeof(*c->hash));
@@ -98,8 +97,8 @@ int qcow2_cache_init(struct qcow2_cache *c, const struct qcow2_header *h,
 
 void qcow2_cache_release(struct qcow2_cache *c)
 {
-	for (unsigned i = 0; c->table && i < c->n; i++)
-		free(c->table[i].data);
+	for (unsigned i = 0; i < c->made; i++)
+		free(c->table[i]);
 	free(c->table);
 	free(c->hash);
 }
@@ -110,8 +109,8 @@ static struct qcow2_table **bucket(const struct qcow2 *q,
 	return &c->hash[(off >> q->h.cluster_bits) % c->n];
 }
 
-static struct qcow2_table *cache_find(const struct qcow2 *q,
-				      struct qcow2_cache *c, uint64_t off)
+struct qcow2_table *qcow2_cache_find(const struct qcow2 *q,
+				     struct qcow2_cache *c, uint64_t off)
 {
 	struct qcow2_table *t = *bucket(q, c, off);
 
@@ -140,29 +139,48 @@ static struct qcow2_table *oldest_clean(struct qcow2_cache *c)
 {
 	struct qcow2_table *old = NULL;
 
-	for (struct qcow2_table *t = c->table; t < c->table + c->n; t++)
+	for (unsigned i = 0; i < c->made; i++) {
+		struct qcow2_table *t = c->table[i];
+
 		if (t->lo == t->hi && (!old || t->used < old->used))
 			old = t;
+	}
 	return old;
+}
+
+/* One that holds nothing yet, or is to hold it no longer. */
+static int cache_take(struct qcow2 *q, struct qcow2_cache *c,
+		      struct qcow2_table **out)
+{
+	struct qcow2_table *t;
+	int rc;
+
+	if (c->made < c->n) {
+		t = calloc(1, sizeof(*t) + qcow2_cs(q));
+		if (!t)
+			return -ENOMEM;
+		c->table[c->made++] = *out = t;
+		return 0;
+	}
+	t = oldest_clean(c);
+	rc = t ? 0 : c->clean(q);
+	if (rc < 0)
+		return rc;
+	*out = t ? t : oldest_clean(c);
+	if ((*out)->off)
+		qcow2_cache_forget(q, c, *out);
+	return 0;
 }
 
 /* An empty table of the cache, for what is at OFF. */
 static int cache_make(struct qcow2 *q, struct qcow2_cache *c, uint64_t off,
 		      struct qcow2_table **out)
 {
-	struct qcow2_table *t = oldest_clean(c);
-	int rc = t ? 0 : c->clean(q);
+	struct qcow2_table *t;
+	int rc = cache_take(q, c, &t);
 
 	if (rc < 0)
 		return rc;
-	if (!t)
-		t = oldest_clean(c);
-	if (t->off)
-		qcow2_cache_forget(q, c, t);
-	if (!t->data)
-		t->data = malloc(qcow2_cs(q));
-	if (!t->data)
-		return -ENOMEM;
 	t->off = off;
 	t->used = ++c->clock;
 	t->next = *bucket(q, c, off);
@@ -176,7 +194,7 @@ int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t off,
 {
 	int rc;
 
-	*out = cache_find(q, c, off);
+	*out = qcow2_cache_find(q, c, off);
 	if (*out)
 		return 0;
 	rc = cache_make(q, c, off, out);
@@ -192,7 +210,7 @@ int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t off,
 int qcow2_cache_new(struct qcow2 *q, struct qcow2_cache *c, uint64_t off,
 		    struct qcow2_table **out)
 {
-	struct qcow2_table *t = cache_find(q, c, off);
+	struct qcow2_table *t = qcow2_cache_find(q, c, off);
 	int rc = t ? 0 : cache_make(q, c, off, &t);
 
 	if (rc < 0)
@@ -366,7 +384,7 @@ int qcow2_peek(struct qcow2 *q, uint64_t off, uint64_t len,
 {
 	uint64_t entry = q->l1[off >> qcow2_l2_bits(q)];
 	struct qcow2_table *t = entry & QCOW2_OFFSET ?
-		cache_find(q, &q->l2, entry & QCOW2_OFFSET) : NULL;
+		qcow2_cache_find(q, &q->l2, entry & QCOW2_OFFSET) : NULL;
 
 	len = within_table(q, off, len);
 	if (t)
@@ -376,6 +394,14 @@ int qcow2_peek(struct qcow2 *q, uint64_t off, uint64_t len,
 }
 
 /* -- L1 and L2 -- */
+
+struct qcow2_table *qcow2_l2_peek(struct qcow2 *q, uint64_t off)
+{
+	uint64_t entry = q->l1[off >> qcow2_l2_bits(q)];
+
+	return entry & QCOW2_COPIED ?
+		qcow2_cache_find(q, &q->l2, entry & QCOW2_OFFSET) : NULL;
+}
 
 int qcow2_l2_get(struct qcow2 *q, uint64_t off, struct qcow2_table **t)
 {
@@ -475,16 +501,16 @@ static int l2_write(struct qcow2 *q, bool all)
 	struct qcow2_cache *c = &q->l2;
 	int rc = 0;
 
-	for (unsigned i = 0; rc == 0 && i < c->n; i++)
-		if (c->table[i].off && (all || c->table[i].fresh))
-			rc = qcow2_table_write(q, &c->table[i]);
+	for (unsigned i = 0; rc == 0 && i < c->made; i++)
+		if (c->table[i]->off && (all || c->table[i]->fresh))
+			rc = qcow2_table_write(q, c->table[i]);
 	return rc;
 }
 
 static bool l2_waits(const struct qcow2 *q)
 {
-	for (unsigned i = 0; i < q->l2.n; i++)
-		if (q->l2.table[i].lo != q->l2.table[i].hi)
+	for (unsigned i = 0; i < q->l2.made; i++)
+		if (q->l2.table[i]->lo != q->l2.table[i]->hi)
 			return true;
 	return q->l1_lo != q->l1_hi;
 }
@@ -508,7 +534,7 @@ int qcow2_tables_write(struct qcow2 *q)
 		rc = l2_write(q, true);
 	if (rc == 0)
 		rc = l1_write(q);
-	for (unsigned i = 0; rc == 0 && i < q->l2.n; i++)
-		q->l2.table[i].fresh = false;
+	for (unsigned i = 0; rc == 0 && i < q->l2.made; i++)
+		q->l2.table[i]->fresh = false;
 	return rc;
 }

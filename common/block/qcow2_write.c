@@ -169,6 +169,93 @@ static int finish(struct qcow2 *q, const struct qcow2_flight *f, uint64_t off,
 	return rc;
 }
 
+/* -- extents that are new -- */
+
+/* That OFF is now in F's clusters, of which LEN bytes are to be written. */
+static void extent(struct qcow2 *q, const struct qcow2_flight *f, uint64_t off,
+		   uint64_t len, struct block_extent *e)
+{
+	uint64_t cs = qcow2_cs(q), in = off & (cs - 1);
+
+	*e = (struct block_extent){
+		.fd = q->fd, .off = f->host + in,
+		.len = min_u64(len, f->n * cs - in),
+	};
+}
+
+/*
+ * Where zeros are seen, in a place that reads as zeros, nothing has to be done
+ * but to name it: whatever is on disk of what is written there, now or after a
+ * power loss, the rest is zeros as before.
+ */
+static int map_virgin(struct qcow2 *q, struct qcow2_table *t, uint64_t off,
+		      uint64_t len, struct block_extent *e)
+{
+	uint64_t cs = qcow2_cs(q), in = off & (cs - 1);
+	struct qcow2_flight f = { .first = off >> q->h.cluster_bits };
+	int64_t n = qcow2_alloc_quick(q, (in + len + cs - 1) / cs, true,
+				      &f.host);
+
+	if (n < 0)
+		return n;
+	f.n = n;
+	for (uint64_t i = 0; i < f.n; i++)
+		qcow2_l2_set(q, t, off + i * cs,
+			     (f.host + i * cs) | QCOW2_COPIED);
+	q->writes++;
+	extent(q, &f, off, len, e);
+	e->token = qcow2_pin(q);
+	return 0;
+}
+
+/* Whole clusters: nothing that was there before is needed. */
+static int map_flight(struct qcow2 *q, struct qcow2_table *t, uint64_t off,
+		      uint64_t len, struct block_extent *e)
+{
+	autofree struct qcow2_flight *f = calloc(1, sizeof(*f));
+	int64_t n;
+
+	if (!f)
+		return -EAGAIN;
+	f->first = off >> q->h.cluster_bits;
+	n = qcow2_alloc_quick(q, lacking(q, t, off, len), false, &f->host);
+	if (n < 0)
+		return n;
+	f->n = n;
+	start(q, f);
+	extent(q, f, off, len, e);
+	e->token = (uintptr_t)take_ptr(f);
+	return 0;
+}
+
+int qcow2_map_new(struct qcow2 *q, uint64_t off, uint64_t len,
+		  const struct qcow2_map *m, struct block_extent *e)
+{
+	uint64_t mask = qcow2_cs(q) - 1, bits = q->h.cluster_bits;
+	struct qcow2_table *t = qcow2_l2_peek(q, off);
+	uint64_t same = min_u64(len, m->kind == QCOW2_PACKED ? mask + 1 :
+				m->len);
+	int rc = -EAGAIN;
+
+	if (!t || qcow2_freed_many(q) ||
+	    flying(q, off >> bits, (off + len - 1) >> bits))
+		return -EAGAIN;
+	if (m->kind == QCOW2_ZEROS ||
+	    (m->kind == QCOW2_NONE && !qcow2_covered(q, off & ~mask)))
+		rc = map_virgin(q, t, off, same, e);
+	if (rc < 0 && !(off & mask) && same > mask)
+		rc = map_flight(q, t, off, same & ~mask, e);
+	return rc < 0 ? -EAGAIN : 0;
+}
+
+int qcow2_unmap_new(struct qcow2 *q, struct block_extent *e)
+{
+	autofree struct qcow2_flight *f = (void *)(uintptr_t)e->token;
+	int rc = finish(q, f, f->first << q->h.cluster_bits, e->rc);
+
+	return e->rc < 0 ? 0 : rc;
+}
+
 /* -- all of it -- */
 
 /* The front of R to OFF, of LEN bytes. How much that was, or -errno. */

@@ -13,7 +13,7 @@
 
 struct queue {
 	struct block *disk;
-	unsigned depth, under_way;
+	unsigned depth, under_way, in_ring;
 	struct io_list waiting;		/* beyond depth */
 	struct io_list finished;	/* at once */
 	int event_fd;
@@ -37,27 +37,54 @@ static void wake(struct queue *q)
 /* What lies nowhere needs neither kernel nor thread. */
 static void read_zeros(struct queue *q, struct queue_io *io)
 {
-	vec_zero(io->iov, io->n);
+	struct vec v = { io->rest, io->nrest };
+
+	vec_zero_front(&v, io->extent.len);
+	io->rest = v.iov;
+	io->nrest = v.n;
+	io->moved += io->extent.len;
 	block_unmap(q->disk, &io->extent);
-	io->rc = 0;
-	if (!q->finished.first)
-		wake(q);
-	io_list_add(&q->finished, io);
 }
 
-/* What cannot be mapped may be wrong as well; the pool will hear of that. */
+static void to_pool(struct queue *q, struct queue_io *io, enum queue_op todo)
+{
+	io->todo = todo;
+	pool_run(&q->pool, io);
+}
+
+/*
+ * Starts what is left of IO; whether it is finished already. What cannot be
+ * mapped may be wrong as well; the pool will hear of that.
+ */
+static bool go_on(struct queue *q, struct queue_io *io)
+{
+	do {
+		if (block_map(q->disk, io->off + io->moved,
+			      io->len - io->moved, io->op == QUEUE_WRITE,
+			      &io->extent) < 0) {
+			to_pool(q, io, io->op);
+			return false;
+		}
+		if (io->extent.fd >= 0) {
+			q->in_ring++;
+			ring_move(&q->ring, io);
+			return false;
+		}
+		read_zeros(q, io);
+	} while (io->moved < io->len);
+	io->rc = 0;
+	return true;
+}
+
 static void start(struct queue *q, struct queue_io *io)
 {
 	q->under_way++;
-	if (!q->uring || !moves(io) || !io->len ||
-	    block_map(q->disk, io->off, io->len, io->op == QUEUE_WRITE,
-		      &io->extent) < 0) {
-		io->todo = io->op;
-		pool_run(&q->pool, io);
-	} else if (io->extent.fd < 0) {
-		read_zeros(q, io);
-	} else {
-		ring_move(&q->ring, io);
+	if (!q->uring || !moves(io) || !io->len) {
+		to_pool(q, io, io->op);
+	} else if (go_on(q, io)) {
+		if (!q->finished.first)
+			wake(q);
+		io_list_add(&q->finished, io);
 	}
 }
 
@@ -75,10 +102,17 @@ static void finish(struct queue *q, struct queue_io *io)
 /* The kernel has moved IO's data, or could not: whether that was all. */
 static bool moved(struct queue *q, struct queue_io *io)
 {
-	block_unmap(q->disk, &io->extent);
+	int rc;
+
+	q->in_ring--;
+	io->extent.rc = io->rc;
+	rc = block_unmap(q->disk, &io->extent);
+	if (io->rc == 0)
+		io->rc = rc;
+	if (io->rc == 0 && io->moved < io->len && !go_on(q, io))
+		return false;
 	if (io->rc == 0 && io->op == QUEUE_WRITE && io->durable) {
-		io->todo = QUEUE_FLUSH;
-		pool_run(&q->pool, io);
+		to_pool(q, io, QUEUE_FLUSH);
 		return false;
 	}
 	finish(q, io);
@@ -99,6 +133,9 @@ void queue_submit(struct queue *q, struct queue_io *io)
 {
 	if (moves(io))
 		io->len = iov_len(io->iov, io->n);
+	io->rest = io->iov;
+	io->nrest = io->n;
+	io->moved = 0;
 	if (q->under_way == q->depth)
 		io_list_add(&q->waiting, io);
 	else
@@ -129,6 +166,8 @@ unsigned queue_reap(struct queue *q)
 		reaped += io && moved(q, io);
 	}
 	reaped += finish_all(q, at_once);
+	if (!q->in_ring)
+		pool_help(&q->pool);
 	reaped += finish_all(q, pool_finished(&q->pool));
 	queue_kick(q);
 	return reaped;

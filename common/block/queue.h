@@ -17,7 +17,8 @@
  * (a flush behind writes) are the owner's to hold back.
  *
  * A short read or write of the ring is gone on with, -EAGAIN and -EINTR tried
- * again, so that a request has all of its bytes or an error.
+ * again, so that a request has all of its bytes or an error. What lies in
+ * several pieces is moved one piece after the other.
  *
  * Threads: all calls come from the owner's thread.
  */
@@ -45,9 +46,11 @@ struct queue_io {
 	struct queue_io *next;
 	enum queue_op todo;	/* a thread's part */
 	struct block_extent extent;
-	struct iovec *rest;	/* what the ring has yet to move, of iov */
+	struct iovec *rest;	/* what is yet to be moved, of iov */
 	int nrest;
-	uint64_t moved;
+	uint64_t moved, until;	/* bytes; so far, and by what is in the ring */
+	struct iovec *cut;	/* which was made shorter for that, or NULL */
+	size_t cut_len;		/* by so much */
 	int rc;
 };
 

@@ -41,17 +41,38 @@ void ring_release(struct ring *r)
 	io_uring_queue_exit(&r->uring);
 }
 
+/*
+ * How many entries of IO->rest lie in its extent, or are as many as the kernel
+ * takes. The last of them is cut where the extent ends.
+ */
+static int entries(struct queue_io *io)
+{
+	uint64_t left = io->until - io->moved;
+	int most = io->nrest < IOV_MAX ? io->nrest : IOV_MAX, n = 0;
+
+	if (io->until == io->len)
+		return most;
+	while (n < most && left > io->rest[n].iov_len)
+		left -= io->rest[n++].iov_len;
+	if (n == most)
+		return n;
+	io->cut = &io->rest[n];
+	io->cut_len = io->cut->iov_len - left;
+	io->cut->iov_len = left;
+	return n + 1;
+}
+
 /* FLAGS beside that of the registered file. */
 static void put(struct ring *r, struct queue_io *io, unsigned flags)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
 	bool registered = io->extent.fd == r->fd;
-	int n = io->nrest < IOV_MAX ? io->nrest : IOV_MAX;
+	uint64_t done = io->extent.len - (io->until - io->moved);
 
 	assert(sqe);	/* each request has one at most */
 	io_uring_prep_rw(io->op == QUEUE_READ ? IORING_OP_READV :
 			 IORING_OP_WRITEV, sqe, registered ? 0 : io->extent.fd,
-			 io->rest, n, io->extent.off + io->moved);
+			 io->rest, entries(io), io->extent.off + done);
 	io_uring_sqe_set_flags(sqe, flags |
 			       (registered ? IOSQE_FIXED_FILE : 0));
 	io_uring_sqe_set_data(sqe, io);
@@ -59,9 +80,8 @@ static void put(struct ring *r, struct queue_io *io, unsigned flags)
 
 void ring_move(struct ring *r, struct queue_io *io)
 {
-	io->rest = io->iov;
-	io->nrest = io->n;
-	io->moved = 0;
+	io->until = io->moved + io->extent.len;
+	io->cut = NULL;
 	put(r, io, 0);
 }
 
@@ -81,9 +101,12 @@ unsigned ring_ready(const struct ring *r)
 	return io_uring_cq_ready(&r->uring);
 }
 
-/* Whether RES ends IO; if not, what is left is on its way again. */
+/* Whether RES ends the move; if not, what is left is on its way again. */
 static bool ended(struct ring *r, struct queue_io *io, int res)
 {
+	if (io->cut)
+		io->cut->iov_len += io->cut_len;
+	io->cut = NULL;
 	if (res == -EINTR || res == -EAGAIN) {
 		/* In a thread of the kernel's, which can wait. */
 		put(r, io, IOSQE_ASYNC);
@@ -98,6 +121,8 @@ static bool ended(struct ring *r, struct queue_io *io, int res)
 	if (io->moved == io->len)
 		return true;
 	iov_advance(&io->rest, &io->nrest, res);
+	if (io->moved == io->until)
+		return true;
 	put(r, io, 0);
 	return false;
 }

@@ -30,7 +30,10 @@ struct ring {
 int ring_init(struct ring *r, unsigned depth, int fd, int event_fd);
 void ring_release(struct ring *r);
 
-/* Puts IO, a read or write at IO->extent, into the ring. */
+/*
+ * Puts IO, a read or write of which the next bytes lie at IO->extent, into the
+ * ring, as far as that goes.
+ */
 void ring_move(struct ring *r, struct queue_io *io);
 /* Hands what was put there to the kernel; false: not all, try again. */
 bool ring_submit(struct ring *r);
@@ -38,8 +41,8 @@ bool ring_submit(struct ring *r);
 /* How many completions there are now. */
 unsigned ring_ready(const struct ring *r);
 /*
- * Takes one of them: the request that it ends, with its rc; NULL when that one
- * goes on (by the next ring_submit()).
+ * Takes one of them: the request whose move it ends, with its rc; NULL when
+ * that goes on (by the next ring_submit()).
  */
 struct queue_io *ring_take(struct ring *r);
 

@@ -27,6 +27,17 @@ void vec_zero(const struct iovec *iov, int n)
 		memset(iov[i].iov_base, 0, iov[i].iov_len);
 }
 
+void vec_zero_front(struct vec *v, uint64_t len)
+{
+	while (len) {
+		size_t n = min_u64(len, v->iov->iov_len);
+
+		memset(v->iov->iov_base, 0, n);
+		iov_advance(&v->iov, &v->n, n);
+		len -= n;
+	}
+}
+
 void vec_fill(const struct iovec *iov, int n, const void *from)
 {
 	const char *p = from;

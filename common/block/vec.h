@@ -23,6 +23,8 @@ struct vec {
 int vec_take(struct vec *v, uint64_t len, struct iovec *part);
 
 void vec_zero(const struct iovec *iov, int n);
+/* Zeroes the first LEN bytes of V (which has as many), and takes them off. */
+void vec_zero_front(struct vec *v, uint64_t len);
 /* Copies bytes from FROM on into the vector until it is full. */
 void vec_fill(const struct iovec *iov, int n, const void *from);
 

@@ -3,11 +3,12 @@
  * block.c - the block layer alone, asked in the pattern of "qemu-img bench".
  *
  * usage: block [-w] [-t] [-f FORMAT] [-c COUNT] [-d DEPTH] [-s BYTES]
- *		[-S STEP] FILE
+ *		[-S STEP] FILE [BELOW...]
  *
- * COUNT requests of BYTES, DEPTH at once, each STEP behind the one before it
- * and from the disk's beginning again where it ends. Prints how many seconds
- * that took.
+ * FILE's backing file is the first BELOW, and so on; all of one FORMAT. COUNT
+ * requests of BYTES, DEPTH at once, each STEP behind the one before it and from
+ * the disk's beginning again where it ends, all from or to the same memory (as
+ * there). Prints how many seconds that took.
  *
  *	-w	writes, not reads
  *	-t	by threads, not io_uring
@@ -23,7 +24,8 @@
 #include "block/queue.h"
 
 static struct {
-	const char *format, *file;
+	const char *format, **files;
+	int nfiles;
 	bool write, threads;
 	uint64_t count, depth, bytes, step;
 } args = {
@@ -72,13 +74,13 @@ static void done(struct queue_io *io, int rc)
 static struct request *make_requests(void)
 {
 	struct request *r = calloc(args.depth, sizeof(*r));
-	char *buf = aligned_alloc(4096, args.depth * args.bytes);
+	char *buf = aligned_alloc(4096, args.bytes);
 
 	if (!r || !buf)
 		abort();
-	memset(buf, 1, args.depth * args.bytes);
+	memset(buf, 1, args.bytes);
 	for (uint64_t i = 0; i < args.depth; i++) {
-		r[i].buf = buf + i * args.bytes;
+		r[i].buf = buf;
 		r[i].io = (struct queue_io){
 			.op = args.write ? QUEUE_WRITE : QUEUE_READ,
 			.iov = &r[i].iov, .n = 1, .done = done,
@@ -106,24 +108,24 @@ static void run(struct request *r)
 	queue_drain(bench.queue);
 }
 
-static int open_qcow2(struct block **b, const char *path, bool readonly)
+static int open_chain(struct block **b)
 {
-	return qcow2_open(b, path, readonly, NULL);
+	struct block *below = NULL;
+	int rc = 0;
+
+	for (int i = args.nfiles - 1; rc == 0 && i >= 0; i--) {
+		rc = qcow2_open(b, args.files[i], i > 0 || !args.write, below);
+		below = *b;
+	}
+	return rc;
 }
 
 static int open_disk(struct block **b)
 {
-	static const struct {
-		const char *name;
-		int (*open)(struct block **b, const char *path, bool readonly);
-	} formats[] = {
-		{ "raw", raw_open },
-		{ "qcow2", open_qcow2 },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(formats); i++)
-		if (!strcmp(args.format, formats[i].name))
-			return formats[i].open(b, args.file, !args.write);
+	if (!strcmp(args.format, "qcow2"))
+		return open_chain(b);
+	if (!strcmp(args.format, "raw") && args.nfiles == 1)
+		return raw_open(b, args.files[0], !args.write);
 	return fail(E_USAGE, "format '%s': not known", args.format);
 }
 
@@ -142,11 +144,12 @@ static int parse(int argc, char **argv)
 		case 'S': rc = parse_size("-S", optarg, &args.step); break;
 		default: return fail(E_USAGE, "see its beginning");
 		}
-	if (rc == 0 && optind != argc - 1)
-		return fail(E_USAGE, "one file");
+	if (rc == 0 && optind == argc)
+		return fail(E_USAGE, "no file");
 	if (!args.step)
 		args.step = args.bytes;
-	args.file = argv[optind];
+	args.files = (const char **)argv + optind;
+	args.nfiles = argc - optind;
 	return rc;
 }
 

@@ -134,9 +134,10 @@ static void step_map(void)
 	uint64_t off, len;
 
 	range(&off, &len);
-	len = min_u64(len, cluster - off % cluster);
 	if (block_map(disk, off, len, out, &e) < 0)
 		return;
+	MUST(e.len && e.len <= len);
+	len = e.len;
 	if (out) {
 		fill_random(model + off, len);
 		MUST(pwrite_all(e.fd, model + off, len, e.off) == 0);
@@ -145,7 +146,7 @@ static void step_map(void)
 		MUST(e.fd < 0 || pread_all(e.fd, buf, len, e.off) == 0);
 		MUST(!memcmp(buf, model + off, len));
 	}
-	block_unmap(disk, &e);
+	MUST(block_unmap(disk, &e) == 0);
 }
 
 static void step_resize(void)

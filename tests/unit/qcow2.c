@@ -269,13 +269,16 @@ TEST(only_what_needs_nothing_else_is_mapped)
 	EQ(block_map(b, 0, 512, true, &e), -EAGAIN);
 	EQ(put_byte(b, 1, 0, 2 * CLUSTER), 0);
 	EQ(block_map(b, 512, 2 * CLUSTER - 512, true, &e), 0);
+	EQ(e.len, 2 * CLUSTER - 512);
 	EQ(pread_all(e.fd, data, 512, e.off), 0);
 	EQ(data[0], 1);
 	memset(data, 2, sizeof(data));
 	EQ(pwrite_all(e.fd, data, 512, e.off), 0);
 	block_unmap(b, &e);
 	OK(all_are(b, 1, 0, 512) && all_are(b, 2, 512, 512));
-	EQ(block_map(b, CLUSTER, 2 * CLUSTER, false, &e), -EAGAIN);
+	EQ(block_map(b, CLUSTER, 2 * CLUSTER, false, &e), 0);
+	EQ(e.len, CLUSTER);
+	block_unmap(b, &e);
 	EQ(block_zero(b, 0, CLUSTER, false), 0);
 	EQ(block_map(b, 0, 512, false, &e), 0);
 	EQ(e.fd, -1);
@@ -302,14 +305,102 @@ TEST(what_a_backing_file_has_is_mapped_there)
 	block_unmap(top, &e);
 	EQ(block_map(top, CLUSTER, 512, true, &e), -EAGAIN);
 	/* across, and behind, the end of a shorter one */
-	EQ(block_map(top, 2 * CLUSTER - 512, 1024, false, &e), -EAGAIN);
-	EQ(block_map(top, 3 * CLUSTER, 512, false, &e), -EAGAIN);
+	EQ(block_map(top, 2 * CLUSTER - 512, 1024, false, &e), 0);
+	OK(e.fd >= 0 && e.len == 512);
+	block_unmap(top, &e);
+	EQ(block_map(top, 3 * CLUSTER, 512, false, &e), 0);
+	EQ(e.fd, -1);
+	block_unmap(top, &e);
 	/* of its own from here on */
 	EQ(put_byte(top, 9, CLUSTER, CLUSTER), 0);
 	EQ(block_map(top, CLUSTER, 512, false, &e), 0);
 	OK(e.owner == top);
 	block_unmap(top, &e);
 	block_close(top);
+}
+
+/* VAL to E, as far as that goes. */
+static bool put_there(const struct block_extent *e, uint8_t val)
+{
+	autofree char *data = malloc(e->len);
+
+	memset(data, val, e->len);
+	return pwrite_all(e->fd, data, e->len, e->off) == 0;
+}
+
+TEST(a_new_cluster_is_mapped_where_zeros_are_around)
+{
+	struct block *b = fresh(4 * MIB, 0);
+	struct block_extent e;
+
+	OK(b);
+	EQ(put_byte(b, 1, 0, 512), 0);
+	EQ(block_map(b, MIB + 512, 1024, true, &e), 0);
+	EQ(e.len, 1024);
+	OK(all_are(b, 0, MIB, CLUSTER));
+	OK(put_there(&e, 7));
+	EQ(block_unmap(b, &e), 0);
+	/* also across clusters, up to one that is there */
+	EQ(put_byte(b, 2, 3 * MIB, 512), 0);
+	EQ(block_map(b, 3 * MIB - CLUSTER - 512, 3 * CLUSTER, true, &e), 0);
+	EQ(e.len, CLUSTER + 512);
+	OK(put_there(&e, 8));
+	EQ(block_unmap(b, &e), 0);
+	block_close(b);
+	OK(b = open_image(true));
+	OK(all_are(b, 0, MIB, 512) && all_are(b, 7, MIB + 512, 1024));
+	OK(all_are(b, 0, MIB + 1536, CLUSTER - 1536));
+	OK(all_are(b, 0, 3 * MIB - 2 * CLUSTER, CLUSTER - 512));
+	OK(all_are(b, 8, 3 * MIB - CLUSTER - 512, CLUSTER + 512));
+	OK(all_are(b, 2, 3 * MIB, 512));
+	block_close(b);
+	EQ(checked(false).errors + checked(false).leaks, 0);
+}
+
+TEST(space_used_before_is_not_mapped_for_a_part_of_a_cluster)
+{
+	struct block *b = fresh(4 * MIB, 0);
+	struct block_extent e;
+
+	OK(b);
+	EQ(put_byte(b, 1, 0, 2 * CLUSTER), 0);
+	EQ(block_discard(b, 0, CLUSTER), 0);
+	EQ(block_flush(b), 0);
+	EQ(block_map(b, MIB, 512, true, &e), -EAGAIN);
+	EQ(block_map(b, MIB, CLUSTER, true, &e), 0);
+	OK(put_there(&e, 9));
+	EQ(block_unmap(b, &e), 0);
+	OK(all_are(b, 9, MIB, CLUSTER));
+	block_close(b);
+	EQ(checked(false).errors + checked(false).leaks, 0);
+}
+
+TEST(whole_clusters_are_mapped_over_what_lies_below)
+{
+	struct block *top = chain(4 * CLUSTER, 5 * CLUSTER);
+	struct block_extent e, other;
+
+	OK(top);
+	EQ(put_byte(top, 6, 4 * CLUSTER, 512), 0);
+	EQ(block_map(top, CLUSTER, CLUSTER - 512, true, &e), -EAGAIN);
+	EQ(block_map(top, CLUSTER + 512, CLUSTER, true, &e), -EAGAIN);
+	/* the old data is seen until that is given back as written */
+	EQ(block_map(top, CLUSTER, 2 * CLUSTER + 512, true, &e), 0);
+	EQ(e.len, 2 * CLUSTER);
+	OK(put_there(&e, 7));
+	OK(all_are(top, 5, 0, 4 * CLUSTER));
+	EQ(block_map(top, 2 * CLUSTER, CLUSTER, true, &other), -EAGAIN);
+	EQ(block_flush(top), 0);
+	e.rc = -EIO;
+	EQ(block_unmap(top, &e), 0);
+	OK(all_are(top, 5, 0, 4 * CLUSTER));
+	EQ(block_map(top, CLUSTER, 2 * CLUSTER, true, &e), 0);
+	OK(put_there(&e, 8));
+	EQ(block_unmap(top, &e), 0);
+	OK(all_are(top, 5, 0, CLUSTER) && all_are(top, 8, CLUSTER, 2 * CLUSTER));
+	OK(all_are(top, 5, 3 * CLUSTER, CLUSTER));
+	block_close(top);
+	EQ(checked(false).errors + checked(false).leaks, 0);
 }
 
 TEST(a_cluster_that_is_mapped_is_not_used_again)
@@ -537,6 +628,9 @@ int main(void)
 		T(what_is_no_image_has_no_info_to_free),
 		T(only_what_needs_nothing_else_is_mapped),
 		T(what_a_backing_file_has_is_mapped_there),
+		T(a_new_cluster_is_mapped_where_zeros_are_around),
+		T(space_used_before_is_not_mapped_for_a_part_of_a_cluster),
+		T(whole_clusters_are_mapped_over_what_lies_below),
 		T(a_cluster_that_is_mapped_is_not_used_again),
 		T(a_freed_cluster_waits_for_a_flush),
 		T(lazy_refcounts_are_counted_anew_after_a_crash),

@@ -4,6 +4,9 @@
  */
 #include "block/qcow2.h"
 
+#include <zlib.h>
+#include <zstd.h>
+
 #include "qcow2_image.h"
 #include "test.h"
 
@@ -81,6 +84,87 @@ TEST(headers_that_cannot_be_are_refused)
 		if (rc != c[i].rc)
 			printf("# case %zu at %u\n", i, c[i].off);
 		EQ(rc, c[i].rc);
+	}
+}
+
+/* What the header says, of a file that is long enough for all of it. */
+static int says(unsigned off, uint64_t val)
+{
+	autoclose int fd = open("a.qcow2", O_RDWR | O_CLOEXEC);
+	struct qcow2_info info;
+	int rc;
+
+	if (!poke(off, 4, val) || ftruncate(fd, 80 * MIB) < 0)
+		return -1;
+	rc = qcow2_info(fd, &info);
+	qcow2_info_release(&info);
+	return rc;
+}
+
+TEST(tables_have_a_largest_size_however_long_the_file_is)
+{
+	EQ(create(MIB, 0), 0);
+	EQ(says(36, (32 << 20) / 8), 0);
+	EQ(says(36, (32 << 20) / 8 + 1), -E_VERIFY);
+	OK(strstr(err_text(), "the size of the L1 table"));
+	EQ(create(MIB, 0), 0);
+	EQ(says(56, (8 << 20) / CLUSTER), 0);
+	EQ(says(56, (8 << 20) / CLUSTER + 1), -E_VERIFY);
+	OK(strstr(err_text(), "the size of the refcount table"));
+	EQ(create(MIB, 0), 0);
+	OK(poke(64, 8, 4 * CLUSTER));
+	EQ(says(60, 65536), 0);
+	EQ(says(60, 65537), -E_VERIFY);
+	OK(strstr(err_text(), "the number of snapshots"));
+}
+
+TEST(clusters_of_512_bytes_to_2_mib_are_opened)
+{
+	for (unsigned bits = 9; bits <= 21; bits++) {
+		struct block *b = fresh(4 * MIB, bits);
+
+		OK(b);
+		EQ(put_byte(b, bits, MIB, 512), 0);
+		OK(all_are(b, bits, MIB, 512) && all_are(b, 0, 0, 512));
+		block_close(b);
+	}
+}
+
+TEST(a_backing_file_is_never_opened_by_its_name)
+{
+	static const char *const names[] = {
+		"json:{\"driver\":\"file\",\"filename\":\"secret\"}",
+		"nbd://localhost/x", "http://localhost/x", "fat:rw:.",
+		"secret", "./secret", "/dev/zero", "../secret",
+	};
+
+	EQ(create(MIB, 0), 0);
+	EQ(rename("a.qcow2", "secret"), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		struct qcow2_create c = { .size = MIB, .backing = names[i],
+					  .backing_format = "raw" };
+		struct block *b = NULL, *below = NULL;
+		struct qcow2_info info;
+		char first[512];
+		int fd, next;
+
+		EQ(create_with(c), 0);
+		fd = open("a.qcow2", O_RDONLY | O_CLOEXEC);
+		EQ(qcow2_info(fd, &info), 0);
+		EQ(qcow2_alone(&info), -E_CONFIG);
+		OK(!strcmp(info.backing, names[i]));
+		qcow2_info_release(&info);
+		close(fd);
+		EQ(qcow2_open(&b, "a.qcow2", true, NULL), -E_CONFIG);
+		/* the caller's, and no other file is opened */
+		EQ(raw_open(&below, "a.qcow2", true), 0);
+		EQ(qcow2_open(&b, "a.qcow2", true, below), 0);
+		next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		close(next);
+		EQ(next, block_fd(b) + 1);
+		EQ(io(b, false, first, 0, sizeof(first)), 0);
+		OK(!memcmp(first, "QFI\xfb", 4));
+		block_close(b);
 	}
 }
 
@@ -216,6 +300,85 @@ TEST(compressed_rubbish_is_an_error)
 	}
 }
 
+/* The first cluster is LEN bytes of STREAM from now on, compressed. */
+static struct block *packed(const void *stream, size_t len, bool zstd)
+{
+	struct block *b = fresh(MIB, 0);
+	autoclose int fd = open("a.qcow2", O_RDWR | O_CLOEXEC);
+	uint64_t data;
+
+	if (!b || put_byte(b, 0x77, CLUSTER, CLUSTER) < 0)
+		return NULL;
+	data = place_of(b, CLUSTER);
+	block_close(b);
+	if (pwrite_all(fd, stream, len, data) < 0 ||
+	    !poke(l2_off(), 8, PACKED | (uint64_t)(len / 512) << 54 | data))
+		return NULL;
+	if (zstd && !(poke(72, 8, 1 << 3) && poke(104, 1, 1)))
+		return NULL;
+	return open_image(true);
+}
+
+/* As qcow2 has it: raw deflate of a small window. */
+static size_t deflated(void *to, size_t most, const void *from, size_t len)
+{
+	z_stream z = { .next_in = (Bytef *)from, .avail_in = len,
+		       .next_out = to, .avail_out = most };
+
+	if (deflateInit2(&z, 9, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+		return 0;
+	deflate(&z, Z_FINISH);
+	deflateEnd(&z);
+	return z.total_out;
+}
+
+TEST(a_compressed_cluster_is_as_long_as_a_cluster)
+{
+	enum { MUCH = 64 * CLUSTER };
+	autofree char *plain = calloc(1, MUCH), *stream = malloc(CLUSTER);
+	size_t lens[] = { CLUSTER, MUCH, CLUSTER - 1, 512 };
+
+	OK(plain && stream);
+	memset(plain, 3, MUCH);
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		bool enough = lens[i] >= CLUSTER;
+		struct block *b;
+		size_t n = deflated(stream, CLUSTER, plain, lens[i]);
+
+		OK(n && (b = packed(stream, n, false)));
+		EQ(all_are(b, 3, 0, CLUSTER), enough);
+		EQ(all_are(b, 3, 512, 512), enough);
+		block_close(b);
+		n = ZSTD_compress(stream, CLUSTER, plain, lens[i], 1);
+		OK(!ZSTD_isError(n) && (b = packed(stream, n, true)));
+		EQ(all_are(b, 3, 0, CLUSTER), enough);
+		block_close(b);
+	}
+}
+
+TEST(a_stream_may_not_ask_for_much_memory)
+{
+	static char plain[CLUSTER], stream[2 * CLUSTER];
+	ZSTD_CCtx *z = ZSTD_createCCtx();
+
+	OK(z);
+	for (int window = 17; window <= 27; window += 10) {
+		ZSTD_inBuffer in = { plain, sizeof(plain), 0 };
+		ZSTD_outBuffer out = { stream, sizeof(stream), 0 };
+		struct block *b;
+
+		ZSTD_CCtx_reset(z, ZSTD_reset_session_and_parameters);
+		ZSTD_CCtx_setParameter(z, ZSTD_c_windowLog, window);
+		/* in two parts, so that its size is not known before */
+		ZSTD_compressStream2(z, &out, &in, ZSTD_e_flush);
+		EQ(ZSTD_compressStream2(z, &out, &in, ZSTD_e_end), 0);
+		OK(b = packed(stream, out.pos, true));
+		EQ(all_are(b, 0, 0, CLUSTER), window == 17);
+		block_close(b);
+	}
+	ZSTD_freeCCtx(z);
+}
+
 static void clean_up(void)
 {
 	scratch_remove(dir);
@@ -225,12 +388,17 @@ int main(void)
 {
 	static const struct test tests[] = {
 		T(headers_that_cannot_be_are_refused),
+		T(tables_have_a_largest_size_however_long_the_file_is),
+		T(clusters_of_512_bytes_to_2_mib_are_opened),
+		T(a_backing_file_is_never_opened_by_its_name),
 		T(short_files_and_others_are_no_images),
 		T(writers_leave_alone_what_they_would_spoil),
 		T(features_that_a_writer_does_not_keep_are_cleared),
 		T(tables_over_tables_are_not_written),
 		T(entries_that_cannot_be_are_an_error_and_stop_writers),
 		T(compressed_rubbish_is_an_error),
+		T(a_compressed_cluster_is_as_long_as_a_cluster),
+		T(a_stream_may_not_ask_for_much_memory),
 	};
 
 	scratch_make(dir);

@@ -2,6 +2,7 @@
 /*
  * queue_data.c - many random requests to a queue at once, beside a model.
  */
+#include "block/qcow2.h"
 #include "block/queue.h"
 
 #include <linux/filter.h>
@@ -178,6 +179,75 @@ TEST(what_was_mapped_is_given_back)
 	shut(q, b);
 }
 
+/* ---------------------------------------------------- images of many pieces */
+
+/* PATH, of small clusters, over BELOW. */
+static struct block *image(const char *path, struct block *below)
+{
+	struct qcow2_create c = {
+		.size = SIZE, .cluster_bits = 12,
+		.backing = below ? "below" : NULL,
+		.backing_format = below ? "qcow2" : NULL,
+	};
+	struct block *b = NULL;
+
+	unlink(path);
+	if (qcow2_create(AT_FDCWD, path, &c) < 0 ||
+	    qcow2_open(&b, path, false, below) < 0)
+		return NULL;
+	return b;
+}
+
+/* Over one with zeros that lie somewhere, in each third cluster. */
+static struct block *layered_disk(void)
+{
+	static char zeros[4096];
+	struct block *b = image("below", NULL);
+
+	for (uint64_t off = 0; b && off < SIZE; off += 3 * sizeof(zeros)) {
+		struct iovec v = { zeros, sizeof(zeros) };
+
+		if (block_writev(b, &v, 1, off) < 0)
+			return NULL;
+	}
+	block_close(b);
+	if (qcow2_open(&b, "below", true, NULL) < 0)
+		return NULL;
+	return image("disk", b);
+}
+
+static struct block *image_disk(void)
+{
+	return image("disk", NULL);
+}
+
+static bool is_sound(void)
+{
+	autoclose int fd = open("disk", O_RDONLY | O_CLOEXEC);
+	struct qcow2_check result;
+
+	return qcow2_check(fd, false, &result) == 0 && !result.errors &&
+		!result.leaks;
+}
+
+TEST(requests_across_many_pieces_of_an_image_are_right)
+{
+	static const struct kind images[] = {
+		{ image_disk, true }, { image_disk, false },
+		{ layered_disk, true }, { layered_disk, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
+		struct block *b;
+		struct queue *q = open_kind(&images[i], DEPTH, &b);
+
+		OK(q);
+		OK(model_run(b, q, 2000, DEPTH));
+		shut(q, b);
+		OK(is_sound());
+	}
+}
+
 /* ------------------------------------------------- where the kernel says no */
 
 /* System call NR, and OTHER, end with ERROR from here on. */
@@ -199,9 +269,8 @@ static bool deny(unsigned nr, unsigned other, unsigned error)
 
 /* In a child where two system calls fail: the kind of queue, and its work. */
 static bool works_without(unsigned nr, unsigned other, unsigned error,
-			  bool uring, const char *kind)
+			  struct kind k, const char *kind)
 {
-	struct kind k = { raw_disk, uring };
 	pid_t pid = fork();
 	int status;
 
@@ -225,16 +294,25 @@ TEST(without_io_uring_there_are_threads)
 	unsigned setup = SYS_io_uring_setup;
 
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++)
-		OK(works_without(setup, setup, errors[i], true, "threads"));
+		OK(works_without(setup, setup, errors[i],
+				 (struct kind){ raw_disk, true }, "threads"));
 	setup = SYS_io_uring_register;
-	OK(works_without(setup, setup, EPERM, true, "threads"));
+	OK(works_without(setup, setup, EPERM, (struct kind){ raw_disk, true },
+			 "threads"));
 	setup = SYS_io_uring_setup;
-	OK(works_without(setup, setup, EPERM, false, "threads"));
+	OK(works_without(setup, setup, EPERM, (struct kind){ raw_disk, false },
+			 "threads"));
 }
 
 TEST(without_threads_the_owner_does_it)
 {
-	OK(works_without(SYS_clone, SYS_clone3, EAGAIN, false, "threads"));
+	struct kind raw = { raw_disk, false }, layered = { layered_disk, true };
+
+	OK(works_without(SYS_clone, SYS_clone3, EAGAIN, raw, "threads"));
+	/* What the ring has mapped is not waited for by who must give it back. */
+	if (have_uring())
+		OK(works_without(SYS_clone, SYS_clone3, EAGAIN, layered,
+				 "io_uring"));
 }
 
 int main(void)
@@ -243,6 +321,7 @@ int main(void)
 		T(data_is_right_under_random_requests),
 		T(more_than_the_depth_wait_and_are_all_carried_out),
 		T(what_was_mapped_is_given_back),
+		T(requests_across_many_pieces_of_an_image_are_right),
 		T(without_io_uring_there_are_threads),
 		T(without_threads_the_owner_does_it),
 	};

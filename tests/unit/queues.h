@@ -132,15 +132,18 @@ static inline int odd_map(struct block *b, uint64_t off, uint64_t len,
 	(void)write;
 	if (o->mute || o->asked++ % 4 == 3 || first != last || end < at)
 		return -EAGAIN;
-	*e = (struct block_extent){ o->empty ? -1 : o->fd[first], at, 77 };
+	*e = (struct block_extent){
+		.fd = o->empty ? -1 : o->fd[first], .off = at, .token = 77,
+	};
 	o->mapped++;
 	return 0;
 }
 
-static inline void odd_unmap(struct block *b, struct block_extent *e)
+static inline int odd_unmap(struct block *b, struct block_extent *e)
 {
 	if (e->token == 77)
 		odd_of(b)->mapped--;
+	return 0;
 }
 
 static inline int odd_fd(const struct block *b)
