@@ -111,7 +111,6 @@ serve() {
 }
 
 @test "a VM begins with an image, on a layer of its own" {
-	need_engine
 	tree
 	vm-image import rootfs.tar
 	run -0 vm-create w1 w2 --image rootfs -m 16M --disk 3G
@@ -368,7 +367,6 @@ names() { tar --numeric-owner --full-time -tvf "$1" | sed 's/^d\([^ ]*\) \([^ ]*
 }
 
 @test "a disk that names files of its own choice is opened by no engine" {
-	need_engine
 	echo secret >secret
 	truncate -s 1M secret
 	qemu-img create -q -f qcow2 -o data_file=d.data,data_file_raw=on data.qcow2 1M

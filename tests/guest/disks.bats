@@ -94,7 +94,7 @@ used() { echo $(($(stat -c %b "$1") * 512)); }
 # full DEVICE : writes more than the host has room for, until there is more
 full() {
 	mount -o remount,size=14M "$SMALL"
-	tell k "yes $1 | head -c 1M >/p; for i in \$(seq 20); do cat /p; done | dd of=/dev/$1 bs=1M iflag=fullblock oflag=direct && sync && echo \"$1 \$((40 + 2))\""
+	tell k "yes $1 | head -c 1048576 >/p; for i in \$(seq 20); do cat /p; done | dd of=/dev/$1 bs=1M iflag=fullblock oflag=direct && sync && echo \"$1 \$((40 + 2))\""
 	becomes state paused
 	[[ $(col k reason) == *"No space left on device"* ]]
 	[[ $(vm-ls k) == *REASON*"No space left on device"* ]]
