@@ -128,6 +128,10 @@ TEST(clusters_of_512_bytes_to_2_mib_are_opened)
 		OK(all_are(b, bits, MIB, 512) && all_are(b, 0, 0, 512));
 		block_close(b);
 	}
+	EQ(says(20, 8), -E_VERIFY);
+	OK(strstr(err_text(), "the size of clusters"));
+	EQ(says(20, 22), -E_VERIFY);
+	OK(strstr(err_text(), "the size of clusters"));
 }
 
 TEST(a_backing_file_is_never_opened_by_its_name)
@@ -247,6 +251,41 @@ TEST(tables_over_tables_are_not_written)
 	}
 }
 
+TEST(readers_take_no_l1_entry_with_bits_that_mean_nothing)
+{
+	for (unsigned bit = 0; bit < 63; bit += bit == 8 ? 48 : 1) {
+		struct block *b = fresh(MIB, 0);
+
+		OK(b);
+		EQ(put_byte(b, 1, 0, 512), 0);
+		block_close(b);
+		OK(b = open_image(true));
+		OK(all_are(b, 1, 0, 512));
+		block_close(b);
+		OK(poke(L1, 8, l2_off() | COPIED | 1ULL << bit));
+		OK(b = open_image(true));
+		EQ(io(b, false, (char[512]){ 0 }, 0, 512), -EIO);
+		block_close(b);
+	}
+}
+
+TEST(what_lies_behind_the_end_of_a_file_is_zeros)
+{
+	struct block *b = fresh(MIB, 0);
+	struct block_extent e;
+
+	OK(b);
+	EQ(put_byte(b, 1, 0, CLUSTER), 0);
+	block_close(b);
+	EQ(truncate("a.qcow2", file_size() - 1024), 0);
+	OK(b = open_image(true));
+	OK(all_are(b, 1, 0, CLUSTER - 1024) && all_are(b, 0, CLUSTER - 1024, 1024));
+	EQ(block_map(b, 0, CLUSTER, false, &e), -EAGAIN);
+	EQ(block_map(b, 0, 512, false, &e), 0);
+	block_unmap(b, &e);
+	block_close(b);
+}
+
 TEST(entries_that_cannot_be_are_an_error_and_stop_writers)
 {
 	static const uint64_t c[] = {
@@ -356,6 +395,38 @@ TEST(a_compressed_cluster_is_as_long_as_a_cluster)
 	}
 }
 
+TEST(a_compressed_cluster_that_is_discarded_does_not_show_what_lies_below)
+{
+	struct qcow2_create c = { .size = MIB, .backing = "below",
+				  .backing_format = "raw" };
+	char stream[512], plain[CLUSTER];
+	struct block *b, *below;
+	uint64_t data;
+	int fd = open("below", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	memset(plain, 5, sizeof(plain));
+	EQ(pwrite_all(fd, plain, sizeof(plain), 0), 0);
+	memset(plain, 3, sizeof(plain));
+	close(fd);
+	OK(deflated(stream, sizeof(stream), plain, CLUSTER) < 512);
+	EQ(create_with(c), 0);
+	EQ(raw_open(&below, "below", true), 0);
+	EQ(qcow2_open(&b, "a.qcow2", false, below), 0);
+	EQ(put_byte(b, 1, CLUSTER, 512), 0);
+	data = place_of(b, CLUSTER);
+	block_close(b);
+	fd = open("a.qcow2", O_RDWR | O_CLOEXEC);
+	EQ(pwrite_all(fd, stream, 512, data), 0);
+	close(fd);
+	OK(poke(l2_off(), 8, PACKED | data) && poke(l2_off() + 8, 8, 0));
+	EQ(raw_open(&below, "below", true), 0);
+	EQ(qcow2_open(&b, "a.qcow2", false, below), 0);
+	OK(all_are(b, 3, 0, CLUSTER));
+	EQ(block_discard(b, 0, CLUSTER), 0);
+	OK(all_are(b, 0, 0, CLUSTER));
+	block_close(b);
+}
+
 TEST(a_stream_may_not_ask_for_much_memory)
 {
 	static char plain[CLUSTER], stream[2 * CLUSTER];
@@ -395,9 +466,12 @@ int main(void)
 		T(writers_leave_alone_what_they_would_spoil),
 		T(features_that_a_writer_does_not_keep_are_cleared),
 		T(tables_over_tables_are_not_written),
+		T(readers_take_no_l1_entry_with_bits_that_mean_nothing),
+		T(what_lies_behind_the_end_of_a_file_is_zeros),
 		T(entries_that_cannot_be_are_an_error_and_stop_writers),
 		T(compressed_rubbish_is_an_error),
 		T(a_compressed_cluster_is_as_long_as_a_cluster),
+		T(a_compressed_cluster_that_is_discarded_does_not_show_what_lies_below),
 		T(a_stream_may_not_ask_for_much_memory),
 	};
 
