@@ -82,15 +82,15 @@ await() { timeout 20 vm-wait "$@"; }
 }
 
 @test "last words count" {
-	up a wait=300 'say=reboot: Power down\n' off
+	up a wait=1500 'say=reboot: Power down\n' off
 	run -0 await a --for 'console:Power down'
 }
 
 @test "a VM that stops or crashes before it is ready fails at once with 7" {
-	up a wait=300 'say=panic\n' off
+	up a wait=1500 'say=panic\n' off
 	run -7 --separate-stderr await a --for login
 	[ "$stderr" = "vm-wait: a: stopped before it was ready" ]
-	up b wait=300 crash
+	up b wait=1500 crash
 	run -7 --separate-stderr await b --for login
 	[ "$stderr" = "vm-wait: b: has crashed" ]
 	up c

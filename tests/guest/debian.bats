@@ -18,7 +18,7 @@ teardown_file() { guest_teardown_file; }
 		--disk "$DISKS/debian.img" --append 'root=/dev/vda rw quiet'
 	run -0 vm-boot deb
 	[ "$output" = deb ]
-	run -0 vm-wait deb --for login -t 240
+	run -0 vm-wait deb --for login -t 480
 }
 
 @test "a script logs in on the console, writes a file and syncs" {
@@ -31,7 +31,7 @@ teardown_file() { guest_teardown_file; }
 }
 
 @test "vm-reset presses the button, Debian shuts down cleanly and comes back with the file" {
-	run -0 vm-reset -t 120 deb
+	run -0 vm-reset -t 300 deb
 	[ "$(col deb boots)" = 2 ]
 	log_in deb
 	tell deb 'cat /root/kept && echo "again $((6 * 7))"'
@@ -40,7 +40,7 @@ teardown_file() { guest_teardown_file; }
 }
 
 @test "vm-stop is a clean power-off by the button" {
-	run -0 vm-stop -t 120 deb
+	run -0 vm-stop -t 300 deb
 	[ "$output" = deb ]
 	[ "$(col deb state)" = stopped ]
 	vm-console --log deb | grep -q 'Power down'
@@ -53,5 +53,5 @@ teardown_file() { guest_teardown_file; }
 	tell deb 'cat /root/kept && echo "after $((6 * 7))"'
 	see deb 'kept-1' 30
 	see deb 'after 42' 30
-	run -0 vm-stop -t 120 deb
+	run -0 vm-stop -t 300 deb
 }

@@ -116,6 +116,6 @@ full() {
 @test "the same of a qcow2 disk, which is whole afterwards" {
 	says 'blkdiscard /dev/vda; sync; echo "room $((40 + 2))"' 'room 42'
 	full vdb
-	run -0 vm-stop -t 60 k
+	run -0 vm-stop -t 200 k
 	run -0 qemu-img check "$SMALL/b.qcow2"
 }

@@ -18,7 +18,7 @@ on() {
 	see k 'guest# ' 180
 	tell k "$2"
 	see k "$3" 60
-	run -0 vm-stop -t 60 k
+	run -0 vm-stop -t 200 k
 }
 
 @test "what a VM wrote on one engine it reads on the other, raw and in a layer" {
@@ -40,11 +40,11 @@ on() {
 	for engines in "kvm qemu" "qemu kvm"; do
 		read -r mine other <<<"$engines"
 		run -0 vm-boot --engine "$mine" t1
-		run -0 vm-wait t1 --for login -t 60
+		run -0 vm-wait t1 --for login -t 200
 		[ "$(col t1 engine)" = "$mine" ]
 		run -11 --separate-stderr vm-boot --engine "$other" t2
 		[[ $stderr == *"d.img"* ]]
-		run -0 vm-stop -t 60 t1
+		run -0 vm-stop -t 200 t1
 	done
 	cmp before "$VM_STATE/vms/t1/config"
 }

@@ -52,7 +52,7 @@ package() {
 # boots ARG... : VM k, made with these, to its end; what it said is in `log`
 boots() {
 	vm-create k -m 256M --append "$(vm-image ls -H -o append "$2") quiet init=/sbin/init -- word" "$@"
-	vm-boot k | vm-wait --for stopped -t 180
+	vm-boot k | vm-wait --for stopped -t 600
 	vm-console --log k | tr -d '\r' >log
 	cat log
 }
@@ -87,14 +87,14 @@ boots() {
 	# and by the file system's UUID, read-only
 	vm-rm k
 	vm-create k -m 256M --image d --append "root=UUID=$(blkid -o value -s UUID fs) quiet"
-	vm-boot k | vm-wait --for stopped -t 180
+	vm-boot k | vm-wait --for stopped -t 600
 	vm-console --log k | grep -q ' / ext4 ro'
 }
 
 @test "a root without the init that is wanted: said, and the VM is off" {
 	vm-image import sys.tar --name lost --kernel-from linux.deb
 	vm-create k -m 256M --image lost --append 'root=/dev/vda quiet init=/sbin/none'
-	vm-boot k | vm-wait --for stopped -t 180
+	vm-boot k | vm-wait --for stopped -t 600
 	vm-console --log k | tr -d '\r' >log
 	grep -qx 'initrd: /sbin/none: No such file or directory' log
 	grep -qx 'initrd: there is no way on from here: switching off' log

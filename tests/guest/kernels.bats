@@ -23,7 +23,7 @@ boots() {
 }
 
 gone() {
-	run -0 vm-stop -t 60 k
+	run -0 vm-stop -t 200 k
 	vm-rm k
 }
 
@@ -117,7 +117,7 @@ teardown() { vm-rm --force k >/dev/null 2>&1 || :; }
 	see k 'guest# ' 180
 	tell k 'sha256sum /dev/vda'
 	see k "$(sha256sum <base.img | cut -d ' ' -f 1)" 60
-	run -0 vm-stop -t 60 k
+	run -0 vm-stop -t 200 k
 	layer=$VM_STATE/vms/k/disk/disk0.qcow2
 	run -0 qemu-img check "$layer"
 	qemu-img compare base.img "$layer"
@@ -142,15 +142,15 @@ teardown() { vm-rm --force k >/dev/null 2>&1 || :; }
 @test "eight at once from one pipe; kill -9 of one is nobody else's business" {
 	run -0 bash -c 'vm-create a{1..8} -m 128M --kernel "$0/vmlinux-cloud" \
 		--initrd "$0/initrd-cloud.img" --append "quiet test.cmd=login" |
-		vm-boot | vm-wait --for login -t 400 | vm-ls -H -o name,state -' "$G"
+		vm-boot | vm-wait --for login -t 800 | vm-ls -H -o name,state -' "$G"
 	[ "${#lines[@]}" = 8 ]
 	[ "$(grep -c running <<<"$output")" = 8 ]
 	before=$(vm-ls -H -p -o name,pid,boots | grep -v '^a3')
 	kill -9 "$(col a3 pid)"
-	run -0 vm-wait a3 --for stopped -t 10
+	run -0 vm-wait a3 --for stopped -t 40
 	[ "$(col a3 state)" = stopped ]
 	[ "$(vm-ls -H -p -o name,pid,boots | grep -v '^a3')" = "$before" ]
-	run -0 bash -c 'vm-boot a3 | vm-wait --for login -t 200'
+	run -0 bash -c 'vm-boot a3 | vm-wait --for login -t 600'
 	[ "$(vm-ls -q -f state=running | wc -l)" = 8 ]
 	run -0 bash -c 'vm-ls -q | vm-rm --force -'
 }

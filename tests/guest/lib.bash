@@ -35,14 +35,18 @@ guest_teardown_file() {
 # tell VM LINE : types it; returns when the guest has taken it
 tell() { printf '%s\n' "$2" | timeout 30 vm-console --live "$1" >/dev/null; }
 
+# How much longer than on a machine of one's own anything may take: guests are
+# emulated here, and not alone.
+PATIENCE=4
+
 # see VM REGEX SECONDS : until the console of this boot shows it
-see() { vm-wait "$1" --for "console:$2" -t "${3:-30}" >/dev/null; }
+see() { vm-wait "$1" --for "console:$2" -t $((PATIENCE * ${3:-30})) >/dev/null; }
 
 col() { vm-ls -H -p -o "$2" "$1"; }
 
 # log_in VM : root, on a Debian of tests/guest/rootfs
 log_in() {
-	vm-wait "$1" --for login -t 240 >/dev/null
+	vm-wait "$1" --for login -t $((PATIENCE * 120)) >/dev/null
 	tell "$1" root
 	see "$1" 'Password: $' 60
 	tell "$1" root

@@ -15,7 +15,7 @@ boot_sizes() {
 	for m in 128M 1G 5G; do
 		vm-create "m-${m,,}" -c "$cpus" -m "$m" --kernel "$G/$image" \
 			--initrd "$G/initrd-$flavour.img" --append quiet
-	done | vm-boot | vm-wait --for 'console:guest# ' -t 300 >names
+	done | vm-boot | vm-wait --for 'console:guest# ' -t 900 >names
 	[ "$(wc -l <names)" = 3 ]
 	for m in 128 1024 5120; do
 		case $m in 128) vm='m-128m' ;; 1024) vm='m-1g' ;; *) vm='m-5g' ;; esac
@@ -24,7 +24,7 @@ boot_sizes() {
 		[ "$seen" = "$cpus" ]
 		((mem > m * 1024 * 3 / 4 - 65536 && mem <= m * 1024))
 	done
-	vm-stop -t 120 - <names
+	vm-stop -t 300 - <names
 	vm-rm - <names
 }
 
@@ -54,6 +54,6 @@ setup() { cd "$BATS_TEST_TMPDIR" || return 1; }
 	log_in deb
 	tell deb 'cat /root/kept && echo "still $((6 * 7))"'
 	see deb 'still 42' 60
-	run -0 vm-stop -t 180 deb
+	run -0 vm-stop -t 400 deb
 	run -0 e2fsck -fn "$DISKS/debian.img"
 }

@@ -43,7 +43,7 @@ kill_vm() {
 	pids=("$(col k pid)")
 	mapfile -t -O 1 pids < <(pgrep -P "${pids[0]}")
 	kill -9 "${pids[RANDOM % ${#pids[@]}]}"
-	vm-wait k --for stopped -t 20 >/dev/null
+	vm-wait k --for stopped -t 80 >/dev/null
 }
 
 # life FIRST : the guest writes from number FIRST on and is killed after a
