@@ -22,22 +22,25 @@ static const uint64_t bytes_max = 1ull << 50;
 struct packer {
 	struct archive *a;
 	struct archive_entry *e;
-	int out, rc;		/* rc: why writing to out failed */
+	int out, rc;		/* rc: why nothing more is written to out */
 	uint64_t at;		/* of the entry's data */
 	uint64_t total;		/* of all sizes */
 	uint8_t *zeros;		/* HOLE_BYTES, never written to */
 };
 
+/*
+ * After a failure the rest goes nowhere: libarchive, told of one, would never
+ * free what it writes with.
+ */
 static la_ssize_t write_out(struct archive *a, void *arg, const void *data,
 			    size_t n)
 {
 	struct packer *p = arg;
 
-	p->rc = write_all(p->out, data, n);
+	(void)a;
 	if (p->rc == 0)
-		return n;
-	archive_set_error(a, -p->rc, "cannot be written");
-	return -1;
+		p->rc = write_all(p->out, data, n);
+	return n;
 }
 
 /* What libarchive said, if it is no success. */
@@ -45,11 +48,11 @@ static int failed(const struct packer *p, int said)
 {
 	const char *why = archive_error_string(p->a);
 
+	if (p->rc < 0)
+		return fail(-p->rc, "writing: %s", strerror(-p->rc));
 	/* a warning: a name that is not UTF-8 stays the bytes it is */
 	if (said == ARCHIVE_OK || said == ARCHIVE_WARN)
 		return 0;
-	if (p->rc < 0)
-		return fail(-p->rc, "writing: %s", strerror(-p->rc));
 	if (archive_errno(p->a) == ENOMEM)
 		return fail(ENOMEM, "out of memory");
 	return fail(E_CONFIG, "tar cannot hold it: %s", why ? why : "unknown");
@@ -115,7 +118,7 @@ static int put(struct packer *p, const void *data, size_t len)
 	while (len) {
 		la_ssize_t n = archive_write_data(p->a, from, len);
 
-		if (n <= 0)
+		if (n <= 0 || p->rc < 0)
 			return failed(p, ARCHIVE_FATAL);
 		from += n;
 		len -= n;
@@ -199,8 +202,8 @@ int pack_tree(struct block *b, uint64_t off, uint64_t len, int out)
 	int rc = p.a && p.e && p.zeros ? pack_utf8(&p, b, off, len) :
 					 fail(ENOMEM, "out of memory");
 
-	if (p.a && rc < 0)
-		archive_write_fail(p.a);	/* else it writes an end */
+	if (rc < 0)
+		p.rc = rc;	/* no end is written */
 	archive_write_free(p.a);
 	archive_entry_free(p.e);
 	free(p.zeros);
