@@ -298,8 +298,9 @@ TEST(a_kernel_says_its_version_and_only_such_that_is_safe_as_a_name)
 {
 	static const char *const bad[] = {
 		"", "6.1.0", "../../etc x", "a/b x", ". x", ".. x", " x",
-		"6.1\n x", "6.1.0-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-		"aaaaaaaaaaaaaaaaaaaaaaaaaa x",
+		"6.1\n x",
+		("6.1.0-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		 "aaaaaaaaaaaaaaaaaaaaaaaaaa x"),
 	};
 	char v[KERNEL_VERSION];
 

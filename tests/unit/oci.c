@@ -65,8 +65,8 @@ TEST(what_is_no_reference_is_refused)
 	static const char *const texts[] = {
 		"", "/", "x/", "/x", "X", "x y", "x:", "x:.t", "x:-t", "x:t:u",
 		"x@", "x@sha256:12", "x@sha512:" HEX64, "x@" DIGEST "0",
-		"x@sha256:0123456789ABCDEF0123456789ABCDEF"
-		"0123456789ABCDEF0123456789ABCDEF",
+		("x@sha256:0123456789ABCDEF0123456789ABCDEF"
+		 "0123456789ABCDEF0123456789ABCDEF"),
 		"a..b", "a/../b", "../x", "./x", "h.example/../x", "x//y",
 		"-x", "x-", "_x", "a___b", "a._b", "h.example:0/x",
 		"h.example:65536/x", "h.example:/x", "h.example:8a/x",

@@ -306,8 +306,6 @@ TEST(what_came_whole_is_not_got_again)
 
 TEST(more_than_allowed_is_refused_before_it_comes)
 {
-	autobuf struct buf m = BUF_INIT;
-
 	begin();
 	image_layers[0].size = 1 << 20;
 	make_image();
