@@ -70,7 +70,7 @@ $(cmds:%=$(O)/%): $(O)/%: $(O)/cmd/%.o $(O)/libvm.a
 	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -luring -ljansson -lz -lzstd $(LIBS_$(@F))
 $(tests): LIBS_$(@F) := -larchive
 $(tests): kind := -pie
-$(O)/tests/bench/bare $(O)/tests/block/promise: kind := -static-pie
+$(O)/tests/bench/bare $(O)/tests/block/promise: kind = $(if $(SAN),-pie,-static-pie)
 $(tests): $(O)/%: $(O)/%.o $(O)/libvm.a
 	echo "  LINK  $@"
 	$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ -luring -ljansson -lz -lzstd -larchive -lcurl -lcrypto -lext2fs -lcom_err
