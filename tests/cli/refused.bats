@@ -28,7 +28,7 @@ refused() {
 }
 
 # used : KiB on the file system of the state directory
-used() { df --output=used -k . | tail -n 1; }
+used() { du -sk . | cut -f 1; }
 
 # in_x PATH : what the image x has there; fails if it has nothing
 in_x() {

@@ -48,7 +48,7 @@ await() { timeout 20 vm-wait "$@"; }
 }
 
 @test "names are printed as they meet it, not as they were given" {
-	up a wait=600 'say=login: '
+	up a wait=3000 'say=login: '
 	up b wait=100 'say=login: '
 	run -0 await a b --for login
 	[ "$output" = $'b\na' ]
@@ -72,7 +72,7 @@ await() { timeout 20 vm-wait "$@"; }
 }
 
 @test "a reset while waiting: the new boot is listened to" {
-	up a wait=300 'say=login' wait=200 'say=: \n'
+	up a wait=1500 'say=login' wait=1500 'say=: \n'
 	await a --for login >out &
 	sleep 0.4
 	vm-reset --hard a
