@@ -27,7 +27,7 @@ refused() {
 	[ -z "$(ls -A "$images" 2>/dev/null)" ]
 }
 
-# used : KiB on the file system of the state directory
+# used : KiB that the files of this test take, the state directory among them
 used() { du -sk . | cut -f 1; }
 
 # in_x PATH : what the image x has there; fails if it has nothing
