@@ -37,19 +37,6 @@ disk() {
 	echo there | dd of=d.raw bs=1 seek=4000000 conv=notrunc status=none
 }
 
-# serve : what is in www/, on $URL, until the test ends
-serve() {
-	local port
-	for port in {20817..20917}; do
-		busybox httpd -f -p "127.0.0.1:$port" -h www 3>&- 2>/dev/null &
-		HTTPD=$!
-		sleep 0.2
-		kill -0 "$HTTPD" 2>/dev/null && break
-	done
-	URL=http://127.0.0.1:$port
-	export no_proxy=127.0.0.1
-}
-
 @test "a tree becomes an ext4 disk that keeps what it had, with its newest kernel" {
 	tree
 	run -0 vm-image import rootfs.tar

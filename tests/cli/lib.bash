@@ -42,6 +42,20 @@ unfake() {
 	[[ -z ${FAKES:-} ]] || kill -9 "${FAKES[@]}" 2>/dev/null || :
 }
 
+# serve : what is in www/, on $URL; who calls it ends the process $HTTPD
+serve() {
+	local port
+	for port in {20817..21017}; do
+		busybox httpd -f -p "127.0.0.1:$port" -h www 3>&- 2>/dev/null &
+		HTTPD=$!
+		sleep 0.2
+		kill -0 "$HTTPD" 2>/dev/null && break
+	done
+	# shellcheck disable=SC2034	# tests fetch from there
+	URL=http://127.0.0.1:$port
+	export no_proxy=127.0.0.1
+}
+
 # col NAME COLUMN : one value, exact
 col() { vm-ls -H -p -o "$2" "$1"; }
 

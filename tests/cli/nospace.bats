@@ -41,19 +41,6 @@ tree() {
 	tar -C root -cf t.tar .
 }
 
-# serve : what is in www/, on $URL, until the test ends
-serve() {
-	local port
-	for port in {20917..21017}; do
-		busybox httpd -f -p "127.0.0.1:$port" -h www 3>&- 2>/dev/null &
-		HTTPD=$!
-		sleep 0.2
-		kill -0 "$HTTPD" 2>/dev/null && break
-	done
-	URL=http://127.0.0.1:$port
-	export no_proxy=127.0.0.1
-}
-
 # -- what is there in the end --
 
 same_raw() { cmp "$VM_STATE/images/x/disk" d.raw; }
