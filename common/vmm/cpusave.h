@@ -3,22 +3,27 @@
  * cpusave.h - the whole state of one vCPU, given as KVM's descriptor of it, to
  * and from a section. Only for vcpu.c.
  *
- *	section "vcpuN", version 1; each a blob of KVM's own structs (linux/
- *	kvm.h, KVM's ABI), or numbers where said:
+ *	section "vcpuN", version 1; blobs of KVM's own structs (its ABI,
+ *	linux/kvm.h), or numbers where said:
  *
- *	CPUID		the entries, as they were given to KVM
- *	u32		kHz of the TSC
- *	MP_STATE, REGS, SREGS, XSAVE (of any size), XCRS, DEBUGREGS, LAPIC
- *	MSRs		the entries
+ *	CPUID		the entries
+ *	u32		kHz of the TSC; 0: not known
+ *	MP_STATE, REGS, SREGS, XSAVE (of any size), XCRS, DEBUGREGS, LAPIC,
  *	VCPU_EVENTS
- *	u8 u64		whether the TSC's offset is known, and the offset
+ *	MSRs		the entries
+ *	u8 u64		whether the offset of its TSC is known, and the offset
  *
  * MSRs are those KVM lists, and the MTRRs, without those of what no guest of
  * ours is offered (VMX, performance counters, Hyper-V).
  *
  * What a guest may do is what its CPUID offers, so a saved CPUID is taken only
  * when this host offers all of it to a VM: a file cannot switch on what
- * cpuid.h leaves out.
+ * cpuid.h leaves out. An MSR is taken only if this host's KVM lists it.
+ *
+ * A local APIC's timer that ran out, but whose interrupt KVM had not raised
+ * yet, looks like one that is not in use. It would be lost, so a loaded vCPU
+ * gets the interrupt of such a timer: a guest bears one too many, but not one
+ * too few.
  *
  * The vCPU must not run meanwhile.
  */
@@ -35,11 +40,10 @@ struct kvm_msr_list;
 struct cpusave {
 	const struct kvm *kvm;
 	struct kvm_msr_list *msrs;	/* those to be saved */
-	struct kvm_cpuid2 *offered;	/* for loading: what may be */
+	struct kvm_cpuid2 *offered;	/* what a saved CPUID may have */
 	size_t xsave_bytes;
-	bool first;			/* for loading: none before it */
-	bool has_offset;		/* first_offset is known */
-	uint64_t saved_offset, offset;	/* of the first vCPU's TSC: then, now */
+	bool has_offset;		/* these are known, of the first vCPU: */
+	uint64_t then, now;		/* its TSC's offset as saved, as loaded */
 };
 
 /* For a VM of NCPUS. 0 or -errno with a sentence. */
