@@ -185,9 +185,10 @@ static void wait_for_unquiesce(struct blk_queue *q)
 	struct virtio_blk *b = q->blk;
 
 	pthread_mutex_lock(&b->rest_lock);
-	q->quiet = true;
+	/* Not until `pausing` ends: it may be set anew before we look. */
+	q->quiet = b->pausing;
 	pthread_cond_broadcast(&b->rest);
-	while (b->pausing && !b->stopping)
+	while (q->quiet && !b->stopping)
 		pthread_cond_wait(&b->rest, &b->rest_lock);
 	q->quiet = false;
 	pthread_mutex_unlock(&b->rest_lock);

@@ -63,21 +63,20 @@ static void each_queue(struct virtio_blk *b, void (*fn)(struct blk_queue *q))
 		fn(&b->queue[i]);
 }
 
-/* Sets FLAG, one that threads at rest look at. */
-static void set_flag(struct virtio_blk *b, atomic_bool *flag, bool on)
+static void end_rest(struct blk_queue *q)
 {
-	pthread_mutex_lock(&b->rest_lock);
-	*flag = on;
-	pthread_cond_broadcast(&b->rest);
-	pthread_mutex_unlock(&b->rest_lock);
-	each_queue(b, blk_queue_ring);
+	q->quiet = false;
 }
 
 static void blk_stop(struct virtio *v)
 {
 	struct virtio_blk *b = blk_of(v);
 
-	set_flag(b, &b->stopping, true);
+	pthread_mutex_lock(&b->rest_lock);
+	b->stopping = true;
+	pthread_cond_broadcast(&b->rest);
+	pthread_mutex_unlock(&b->rest_lock);
+	each_queue(b, blk_queue_ring);
 	each_queue(b, blk_queue_join);
 	b->stall = 0;
 	b->writeback = b->conf.cache != BLK_WRITETHROUGH;
@@ -228,7 +227,7 @@ void virtio_blk_retry(struct virtio_blk *b)
 	each_queue(b, try_again);
 }
 
-/* Until every thread waits; then nobody uses the queues. */
+/* Until every thread waits; then none uses its queue. */
 static void await_rest(struct virtio_blk *b)
 {
 	pthread_mutex_lock(&b->rest_lock);
@@ -252,7 +251,8 @@ int virtio_blk_quiesce(struct virtio_blk *b)
 	bool keeps;
 
 	pthread_mutex_lock(&b->virtio.lock);
-	set_flag(b, &b->pausing, true);
+	b->pausing = true;
+	each_queue(b, blk_queue_ring);
 	await_rest(b);
 	keeps = keeps_something(b);
 	pthread_mutex_unlock(&b->virtio.lock);
@@ -265,7 +265,11 @@ int virtio_blk_quiesce(struct virtio_blk *b)
 
 void virtio_blk_unquiesce(struct virtio_blk *b)
 {
-	set_flag(b, &b->pausing, false);
+	pthread_mutex_lock(&b->rest_lock);
+	b->pausing = false;
+	each_queue(b, end_rest);
+	pthread_cond_broadcast(&b->rest);
+	pthread_mutex_unlock(&b->rest_lock);
 }
 
 static bool same_shape(const struct block *a, const struct block *b)

@@ -155,7 +155,7 @@ struct virtio_blk {
 	atomic_bool stopping;
 	atomic_bool pausing;		/* between quiesce and unquiesce */
 	pthread_mutex_t rest_lock;
-	pthread_cond_t rest;		/* a thread waits, or need not any more */
+	pthread_cond_t rest;		/* a thread waits, or shall not any more */
 	atomic_int stall;		/* -errno of a parked request, or 0 */
 	struct log_limit errors;
 	struct blk_queue queue[VIRTIO_QUEUES];
