@@ -332,12 +332,15 @@ TEST(any_pattern_of_data_and_holes_is_mapped)
 /* One in which file systems may be mounted, seen by nobody else. */
 static bool enter_namespace(void)
 {
-	char map[32];
+	char users[32], groups[32];
 
-	snprintf(map, sizeof(map), "0 %u 1", geteuid());
+	snprintf(users, sizeof(users), "0 %u 1", geteuid());
+	snprintf(groups, sizeof(groups), "0 %u 1", getegid());
 	if (unshare(CLONE_NEWNS) < 0 &&
 	    (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 ||
-	     !put("/proc/self/uid_map", map)))
+	     !put("/proc/self/uid_map", users) ||
+	     !put("/proc/self/setgroups", "deny") ||
+	     !put("/proc/self/gid_map", groups)))
 		return false;
 	return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 }
