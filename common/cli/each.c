@@ -17,7 +17,10 @@
 #include "cli/tally.h"
 #include "state/store.h"
 
-enum { PARALLEL_MAX = 512 };
+enum {
+	PARALLEL_MAX = 512,
+	EXIT_PIPE = 128 + SIGPIPE,	/* of a job whose reader left */
+};
 
 struct job {
 	char name[NAME_LINE + 1];
@@ -36,7 +39,9 @@ struct run {
 /* Notes the end of one job with STATUS. */
 static void count(struct run *r, const char *name, int status)
 {
-	if (status)
+	if (status == EXIT_PIPE)
+		r->tally.out_rc = -EPIPE;
+	else if (status)
 		tally_failed(&r->tally, status);
 	else
 		tally_done(&r->tally, name);
@@ -47,9 +52,11 @@ static int work(const struct each *e, const char *name)
 {
 	int rc = e->job(name, e->arg);
 
+	if (rc == -EPIPE && e->prints)
+		return EXIT_PIPE;
 	if (rc < 0)
 		say_failed(name);
-	return err_exit(rc);
+	return rc > 0 && e->prints ? rc : err_exit(rc);
 }
 
 /* The process of a job: neither the pipe of names nor other jobs are its. */
@@ -183,7 +190,7 @@ static int run_all(struct run *r)
 
 int each_run(const struct each *e, int argc, char **argv)
 {
-	struct run r = { .each = e, .tally.quiet = e->quiet };
+	struct run r = { .each = e, .tally.quiet = e->quiet || e->prints };
 	int rc = names_init(&r.names, e->explicit, argc, argv);
 
 	if (rc < 0)

@@ -33,6 +33,12 @@
 struct each {
 	bool explicit;		/* names or "-" only */
 	bool quiet;		/* print no names */
+	/*
+	 * The job prints what it acted on, by out_name(), being another name;
+	 * when that fails it returns so. What it returns beyond 0 is its exit
+	 * status, all having been said.
+	 */
+	bool prints;
 	uint64_t parallel;	/* 0: number of CPUs */
 	/* 0, or negative with a sentence. Runs in its own process. */
 	int (*job)(const char *name, void *arg);
