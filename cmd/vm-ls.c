@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vm-ls - lists VMs. Only what the columns asked for is looked at: the names
- * alone cost one directory, the state a lock and, of a VM that runs, one
- * question on its socket.
+ * vm-ls - lists VMs, or their snapshots. Only what the columns asked for is
+ * looked at: the names alone cost one directory, the state a lock and, of a VM
+ * that runs, one question on its socket. A list of VMs opens no snapshot.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,8 @@
 #include "cli/table.h"
 #include "cli/tally.h"
 #include "ctl/ctl.h"
+#include "image/layers.h"
+#include "state/snap.h"
 #include "state/vm.h"
 
 /*
@@ -57,11 +59,33 @@ static const struct column cols[] = {
 	[NCOLS] = { 0 }
 };
 
+enum {
+	S_NAME, S_CREATED, S_PARENT, S_MEMORY, S_OWN, S_SHARED, S_PROTECTED,
+	S_NOTE, S_ENGINE
+};
+
+static const struct column snap_cols[] = {
+	[S_NAME] = { "name", COL_TEXT, true, "its VM and its name" },
+	[S_CREATED] = { "created", COL_TIME, true, "when it was taken" },
+	[S_PARENT] = { "parent", COL_TEXT, false, "the snapshot before it" },
+	[S_MEMORY] = { "memory", COL_SIZE, true, "guest memory it holds" },
+	[S_OWN] = { "own", COL_SIZE, true, "what its removal would free" },
+	[S_SHARED] = { "shared", COL_SIZE, true, "what others need, too" },
+	[S_PROTECTED] = { "protected", COL_TEXT, false,
+			  "yes: to be removed by force only", true },
+	[S_NOTE] = { "note", COL_TEXT, false, "what someone noted", true },
+	[S_ENGINE] = { "engine", COL_TEXT, false, "whose memory it is" },
+	{ 0 }
+};
+
 static struct args {
+	const char *type;
 	struct table_args table;
 } args;
 
 static const struct opt opts[] = {
+	OPT('t', "type", OPT_STR, "vm|snap", struct args, type,
+	    "what to list (default vm)", COMPLETE_WORDS),
 	TABLE_OPTS(struct args, table),
 	{ 0 }
 };
@@ -72,6 +96,7 @@ struct list {
 	struct tally tally;
 	uint64_t patience;	/* left, ns */
 	bool all;		/* no names given: one that vanishes is none */
+	bool snaps;		/* -t snap */
 	bool want_live, want_config;
 };
 
@@ -283,6 +308,226 @@ static int add_vm(struct list *l, const char *name)
 	return row ? 0 : fail(ENOMEM, "out of memory");
 }
 
+/* -- snapshots -- */
+
+/* The snapshots of one VM as a tree. */
+struct history {
+	struct list *list;
+	struct vm vm;
+	struct snaps snaps;
+	struct layers *layers;	/* NULL: nobody asks for sizes */
+	struct snap_entry *all;	/* oldest first */
+	size_t n, now;		/* NOW: that the VM goes back to; n: none */
+	struct node {
+		size_t parent;	/* index of, n: none */
+		bool leads_on;	/* to what the VM is now */
+		bool done;
+	} *node;
+};
+
+/* How much it takes, alone and with others. */
+static int add_usage(const struct history *h, const struct snap_entry *e,
+		     struct cell *row)
+{
+	uint64_t own, shared;
+	int rc = layers_usage(h->layers, e->name, &own, &shared);
+
+	if (rc < 0)
+		return rc;
+	cell_num(&row[S_OWN], own);
+	cell_num(&row[S_SHARED], shared);
+	return 0;
+}
+
+/* What its record says. */
+static void add_meta(const struct snap_meta *m, struct cell *row)
+{
+	cell_num(&row[S_CREATED], m->created);
+	if (m->parent[0])
+		cell_text(&row[S_PARENT], m->parent);
+	if (m->memory)
+		cell_num(&row[S_MEMORY], m->memory);
+	if (m->is_protected)
+		cell_text(&row[S_PROTECTED], "yes");
+	if (m->note)
+		cell_text(&row[S_NOTE], m->note);
+	if (m->engine[0])
+		cell_text(&row[S_ENGINE], m->engine);
+}
+
+static int add_snap(struct history *h, const struct snap_entry *e,
+		    size_t depth, bool branch)
+{
+	struct cell *row = table_row(&h->list->table);
+	char name[2 * NAME_MAX_LEN + 2];
+	int rc = 0;
+
+	if (!row)
+		return fail(ENOMEM, "out of memory");
+	snprintf(name, sizeof(name), "%s@%s", h->vm.name, e->name);
+	cell_text(&row[S_NAME], name);
+	cell_lead(&row[S_NAME], depth, branch);
+	if (e->bad)
+		rc = fail(E_CONFIG, "%s: cannot be read", name);
+	else
+		add_meta(&e->meta, row);
+	if (rc == 0 && h->layers)
+		rc = add_usage(h, e, row);
+	h->list->tally.done_one = true;
+	if (rc < 0) {
+		say_failed(name);
+		tally_failed(&h->list->tally, EXIT_PARTIAL);
+	}
+	return 0;
+}
+
+static size_t find_snap(const struct history *h, const char *name)
+{
+	size_t i = 0;
+
+	while (i < h->n && strcmp(h->all[i].name, name))
+		i++;
+	return i;
+}
+
+/* Who comes after whom, and which of them lead to what the VM is now. */
+static int link_nodes(struct history *h)
+{
+	struct config c = CONFIG_INIT;
+	const char *now;
+
+	h->node = calloc(h->n + 1, sizeof(*h->node));
+	if (!h->node)
+		return fail(ENOMEM, "out of memory");
+	for (size_t i = 0; i < h->n; i++)
+		h->node[i].parent = find_snap(h, h->all[i].meta.parent);
+	now = vm_config(&h->vm, &c) < 0 ? NULL : config_get(&c, "parent");
+	h->now = now ? find_snap(h, now) : h->n;
+	for (size_t i = h->now; i < h->n && !h->node[i].leads_on;
+	     i = h->node[i].parent)
+		h->node[i].leads_on = true;
+	config_release(&c);
+	return 0;
+}
+
+/* The one of I's children that goes on in its line: n if none does. */
+static size_t next_in_line(const struct history *h, size_t i)
+{
+	size_t next = h->n;
+
+	for (size_t c = 0; c < h->n && i != h->now; c++)
+		if (h->node[c].parent == i && !h->node[c].done) {
+			next = c;
+			if (h->node[c].leads_on)
+				break;
+		}
+	return next;
+}
+
+/* A line of history from I on; what branches off stands before it goes on. */
+static int add_line(struct history *h, size_t i, size_t depth)
+{
+	bool branch = true;
+	int rc = 0;
+
+	for (; i < h->n && rc == 0; branch = false) {
+		size_t next;
+
+		h->node[i].done = true;
+		rc = add_snap(h, &h->all[i], depth, branch);
+		next = next_in_line(h, i);
+		for (size_t c = 0; c < h->n && rc == 0; c++)
+			if (h->node[c].parent == i && c != next &&
+			    !h->node[c].done)
+				rc = add_line(h, c, depth + 1);
+		i = next;
+	}
+	return rc;
+}
+
+/* Those whose parents make a ring come last, and are not lost. */
+static int add_tree(struct history *h)
+{
+	int rc = link_nodes(h);
+
+	for (size_t i = 0; i < h->n && rc == 0; i++)
+		if (h->node[i].parent == h->n)
+			rc = add_line(h, i, 0);
+	for (size_t i = 0; i < h->n && rc == 0; i++)
+		if (!h->node[i].done)
+			rc = add_line(h, i, 0);
+	return rc;
+}
+
+/* All of the VM, or the one that N names. */
+static int add_history(struct history *h, const struct snap_name *n)
+{
+	size_t i = h->n;
+	int rc = 0;
+
+	if (n->named) {
+		i = n->snap[0] ? find_snap(h, n->snap) : h->n - 1;
+		if (i >= h->n)
+			return fail(E_NOENT, "%s@%s: no such snapshot",
+				    n->vm, n->snap);
+		return add_snap(h, &h->all[i], 0, false);
+	}
+	h->list->tally.done_one = true;
+	if (table_shows_tree(&h->list->table))
+		return add_tree(h);
+	for (i = 0; i < h->n && rc == 0; i++)
+		rc = add_snap(h, &h->all[i], 0, false);
+	return rc;
+}
+
+static int load(struct history *h)
+{
+	const struct table *t = &h->list->table;
+	int rc = snaps_list(&h->snaps, &h->all, &h->n);
+
+	if (rc < 0 || !h->n || !(table_wants(t, S_OWN) ||
+				 table_wants(t, S_SHARED)))
+		return rc;
+	return layers_load(&h->layers, &h->snaps);
+}
+
+static int add_snaps(struct list *l, const struct snap_name *n)
+{
+	struct history h = { .list = l };
+	int rc = vm_open(&h.vm, &l->store, n->vm);
+
+	if (rc < 0)
+		return rc;
+	rc = snaps_open(&h.snaps, &h.vm, false);
+	if (rc == 0) {
+		rc = h.snaps.dir >= 0 ? load(&h) : 0;
+		if (rc == 0)
+			rc = add_history(&h, n);
+		snaps_close(&h.snaps);
+	}
+	layers_free(h.layers);
+	snaps_list_free(h.all, h.n);
+	free(h.node);
+	vm_close(&h.vm);
+	return rc;
+}
+
+/* What fails is said, and the rest goes on; -ENOMEM ends it. */
+static int add_snaps_of(struct list *l, const char *name)
+{
+	struct snap_name n;
+	int rc = snap_name_parse(&n, name);
+
+	if (rc == 0)
+		rc = add_snaps(l, &n);
+	if (rc == -ENOMEM || rc == 0 || (rc == -E_NOENT && l->all))
+		return rc == -ENOMEM ? rc : 0;
+	list_failed(l, name, rc);
+	return 0;
+}
+
+/* -- all of it -- */
+
 /* All VMs, or those named. */
 static int add_all(struct list *l, int argc, char **argv)
 {
@@ -296,7 +541,8 @@ static int add_all(struct list *l, int argc, char **argv)
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < n && rc == 0; i++)
-		rc = add_vm(l, names[i]);
+		rc = l->snaps ? add_snaps_of(l, names[i]) :
+				add_vm(l, names[i]);
 	if (l->all)
 		free(names);
 	else
@@ -325,6 +571,17 @@ static bool wants_any(const struct table *t, const int *col, size_t n)
 	return false;
 }
 
+static int choose_type(struct list *l)
+{
+	static const char *const types[] = { "vm", "snap", NULL };
+	int type = args.type ? find_word(types, args.type) : 0;
+
+	if (type < 0)
+		return fail(E_USAGE, "-t '%s': vm or snap", args.type);
+	l->snaps = type;
+	return 0;
+}
+
 static int run(int argc, char **argv)
 {
 	static const int live[] = { STATE, UPTIME, REASON, PID, SINCE, BOOTS,
@@ -334,12 +591,16 @@ static int run(int argc, char **argv)
 		CONSOLE, NOTE,
 	};
 	struct list l = { .patience = patience_ns };
-	int rc = table_init(&l.table, cols, &args.table);
+	int rc = choose_type(&l);
 
+	if (rc == 0)
+		rc = table_init(&l.table, l.snaps ? snap_cols : cols,
+				&args.table);
 	if (rc < 0)
 		return rc;
-	l.want_live = wants_any(&l.table, live, ARRAY_SIZE(live));
-	l.want_config = wants_any(&l.table, config, ARRAY_SIZE(config));
+	l.want_live = !l.snaps && wants_any(&l.table, live, ARRAY_SIZE(live));
+	l.want_config = !l.snaps && wants_any(&l.table, config,
+					      ARRAY_SIZE(config));
 	rc = fill_and_print(&l, argc, argv);
 	table_release(&l.table);
 	return rc;
@@ -347,10 +608,11 @@ static int run(int argc, char **argv)
 
 const struct command command = {
 	.name = "vm-ls",
-	.operands = "[VM...]",
-	.summary = "list virtual machines",
+	.operands = "[VM|VM@SNAP...]",
+	.summary = "list virtual machines, or snapshots of them",
 	.details = "All of them, or those named; \"-\" reads names from "
-		   "standard input.\n"
+		   "standard input. Of snapshots\n(-t snap) VM names all of "
+		   "the VM, VM@ the newest.\n"
 		   "States: stopped, running, paused, crashed, stopping, busy "
 		   "(another command has it),\n"
 		   "unresponsive (it runs and does not answer), damaged (its "
@@ -359,5 +621,6 @@ const struct command command = {
 	.args = &args,
 	.complete = COMPLETE_VM,
 	.columns = cols,
+	.other_columns = snap_cols,
 	.run = run,
 };

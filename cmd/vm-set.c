@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vm-set - changes the config of VMs.
+ * vm-set - changes the config of VMs, and what is noted of snapshots.
  *
  * The new config is checked as a whole before it replaces the old one, and
  * what a running VM can be given comes last: limits and sizes of disks. Two
@@ -24,6 +24,7 @@
 #include "image/disk.h"
 #include "image/ext4_grow.h"
 #include "state/image.h"
+#include "state/snap.h"
 #include "state/vm.h"
 
 static struct args {
@@ -408,9 +409,8 @@ static int secure(struct vm *vm)
 	return vm_lock(vm, common.lock_wait);
 }
 
-static int set_one(const char *name, void *arg)
+static int set_vm(struct task *t, const char *name)
 {
-	struct task *t = arg;
 	struct vm vm;
 	int rc = vm_open(&vm, &t->store, name);
 
@@ -422,6 +422,96 @@ static int set_one(const char *name, void *arg)
 		rc = change(t, &vm, rc);
 	vm_close(&vm);
 	return rc;
+}
+
+/* -- snapshots -- */
+
+static int set_note(struct snap_meta *m, const char *value)
+{
+	struct config c = CONFIG_INIT;
+	int rc = value ? config_set(&c, "note", value) : 0;
+
+	if (rc == 0) {
+		free(take_ptr(m->note));
+		m->note = value ? strdup(value) : NULL;
+		if (value && !m->note)
+			rc = fail(ENOMEM, "out of memory");
+	}
+	config_release(&c);
+	return rc;
+}
+
+/* Of a snapshot these two are to be changed, and nothing else ever. */
+static int apply_to_meta(const struct task *t, struct snap_meta *m)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < t->n && rc == 0; i++) {
+		const char *key = t->set[i].key, *value = t->set[i].value;
+
+		if (!strcmp(key, "note"))
+			rc = set_note(m, value);
+		else if (strcmp(key, "protected"))
+			rc = fail(E_USAGE, "unknown key '%s' of a snapshot; "
+				  "there are: note protected", key);
+		else if (value)
+			rc = parse_bool(key, value, &m->is_protected);
+		else
+			m->is_protected = false;
+	}
+	return rc;
+}
+
+static int set_meta(const struct task *t, const struct snaps *s,
+		    const char *name)
+{
+	struct snap_meta m;
+	struct snap sn;
+	int rc = snap_open(&sn, s, name);
+
+	if (rc < 0)
+		return rc;
+	rc = snap_meta(&sn, &m);
+	if (rc == 0) {
+		rc = apply_to_meta(t, &m);
+		if (rc < 0)
+			fail_in(rc, "%s", sn.label);
+		if (rc == 0 && !args.dry_run)
+			rc = snap_set_meta(&sn, &m);
+		snap_meta_release(&m);
+	}
+	snap_close(&sn);
+	return rc;
+}
+
+static int set_snap(struct task *t, const char *name)
+{
+	struct snap_name n;
+	struct snaps s;
+	struct vm vm;
+	int rc = snap_name_parse(&n, name);
+
+	if (rc == 0)
+		rc = vm_open(&vm, &t->store, n.vm);
+	if (rc < 0)
+		return rc;
+	rc = snaps_open(&s, &vm, false);
+	if (rc == 0) {
+		if (s.dir >= 0 && !args.dry_run)
+			rc = snaps_lock(&s, common.lock_wait);
+		if (rc == 0)
+			rc = set_meta(t, &s, n.snap);
+		snaps_close(&s);
+	}
+	vm_close(&vm);
+	return rc;
+}
+
+/* -- all of them -- */
+
+static int set_one(const char *name, void *arg)
+{
+	return strchr(name, '@') ? set_snap(arg, name) : set_vm(arg, name);
 }
 
 static int set_all(struct task *t, int argc, char **argv)
@@ -451,13 +541,14 @@ static int run(int argc, char **argv)
 
 const struct command command = {
 	.name = "vm-set",
-	.operands = "VM... KEY=VALUE...",
+	.operands = "VM|VM@SNAP... KEY=VALUE...",
 	.summary = "change the configuration of virtual machines",
 	.details = "\"KEY=\" takes a key out, so that its default holds; "
 		   "diskN.WORD=VALUE sets one option\nof a disk, diskN.size= "
 		   "grows it. A running VM grows its disks and heeds their\n"
 		   "limits at once; the rest waits for the next boot, and "
-		   "which that is, is said on\nstandard error.",
+		   "which that is, is said on\nstandard error. Of a snapshot "
+		   "note= and protected=yes|no can be set.",
 	.opts = opts,
 	.args = &args,
 	.complete = COMPLETE_KEY,

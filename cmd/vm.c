@@ -26,9 +26,10 @@ static const struct {
 	{ "pause", "stop the vCPUs of running virtual machines" },
 	{ "resume", "let paused virtual machines go on" },
 	{ "image", "disks that virtual machines begin with" },
-	{ "rm", "destroy virtual machines" },
+	{ "rm", "destroy virtual machines, or snapshots of them" },
+	{ "prune", "drop snapshots by age" },
 	{ "set", "change the configuration of virtual machines" },
-	{ "ls", "list virtual machines" },
+	{ "ls", "list virtual machines, or snapshots of them" },
 	{ "console", "attach to the console of a virtual machine" },
 	{ "wait", "wait until virtual machines meet a condition" },
 };

@@ -1,8 +1,8 @@
 # bash completion for vmutils; made by make completions from the options of the commands
 # shellcheck shell=bash
 
-_vm_commands='boot console create image ls pause reset resume rm set stop wait'
-_vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT'
+_vm_commands='boot console create image ls pause prune reset resume rm set stop wait'
+_vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT parent=SNAP restore=SNAP'
 
 # What is known of command $1, into the caller's variables. options: NAME:KIND
 # with KIND flag, or how its value is completed.
@@ -29,13 +29,18 @@ _vm_table() {
 		operand=none
 		;;
 	vm-ls)
-		options='-H:flag --no-header:flag -p:flag --exact:flag -o:column --columns:column -s:column --sort:column -S:column --sort-down:column -f:column --filter:column -q:flag --quiet:flag --json:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
-		columns='name state cpus memory disk uptime reason pid since boots exits created machine engine kernel initrd append console note'
+		options='-t:words=vm|snap --type:words=vm|snap -H:flag --no-header:flag -p:flag --exact:flag -o:column --columns:column -s:column --sort:column -S:column --sort-down:column -f:column --filter:column -q:flag --quiet:flag --json:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns='name state cpus memory disk uptime reason pid since boots exits created machine engine kernel initrd append console note parent own shared protected'
 		operand=vm
 		;;
 	vm-pause)
 		options='-P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
+		operand=vm
+		;;
+	vm-prune)
+		options='--keep-last:none --keep-hourly:none --keep-daily:none --keep-weekly:none --keep-monthly:none --keep-yearly:none --dry-run:flag --explain:flag -H:flag --no-header:flag -p:flag --exact:flag -o:column --columns:column -s:column --sort:column -S:column --sort-down:column -f:column --filter:column -q:flag --quiet:flag --json:flag -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns='name time verdict rule'
 		operand=vm
 		;;
 	vm-reset)
@@ -190,4 +195,4 @@ _vm() {
 	esac
 }
 
-complete -F _vm vm vm-boot vm-console vm-create vm-image vm-ls vm-pause vm-reset vm-resume vm-rm vm-set vm-stop vm-wait
+complete -F _vm vm vm-boot vm-console vm-create vm-image vm-ls vm-pause vm-prune vm-reset vm-resume vm-rm vm-set vm-stop vm-wait

@@ -14,7 +14,7 @@ function __vm_needs_command
     test (count (commandline -opc)) -eq 1
 end
 
-set -l keys cpus= memory= machine= engine={auto,kvm,qemu,kvm-any} kernel= initrd= append= console={serial,virtio} console_log= disk0= note=
+set -l keys cpus= memory= machine= engine={auto,kvm,qemu,kvm-any} kernel= initrd= append= console={serial,virtio} console_log= disk0= note= parent= restore=
 
 complete -c vm-boot -f
 complete -c vm-boot -a '(__vm_names)'
@@ -153,9 +153,10 @@ complete -c vm -n '__vm_is image' -l state -x -a '(__fish_complete_directories)'
 complete -c vm -n '__vm_is image' -s v -l verbose -d 'say more on standard error'
 complete -c vm -n '__vm_is image' -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
 
-set -l columns name state cpus memory disk uptime reason pid since boots exits created machine engine kernel initrd append console note
+set -l columns name state cpus memory disk uptime reason pid since boots exits created machine engine kernel initrd append console note parent own shared protected
 complete -c vm-ls -f
 complete -c vm-ls -a '(__vm_names)'
+complete -c vm-ls -s t -l type -x -a 'vm snap' -d 'what to list (default vm)'
 complete -c vm-ls -s H -l no-header -d 'no header, columns separated by one tab'
 complete -c vm-ls -s p -l exact -d 'exact numbers: bytes, epoch seconds'
 complete -c vm-ls -s o -l columns -x -a "$columns" -d 'print these columns'
@@ -171,6 +172,7 @@ complete -c vm-ls -s v -l verbose -d 'say more on standard error'
 complete -c vm-ls -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
 complete -c vm -n '__vm_is ls' -f
 complete -c vm -n '__vm_is ls' -a '(__vm_names)'
+complete -c vm -n '__vm_is ls' -s t -l type -x -a 'vm snap' -d 'what to list (default vm)'
 complete -c vm -n '__vm_is ls' -s H -l no-header -d 'no header, columns separated by one tab'
 complete -c vm -n '__vm_is ls' -s p -l exact -d 'exact numbers: bytes, epoch seconds'
 complete -c vm -n '__vm_is ls' -s o -l columns -x -a "$columns" -d 'print these columns'
@@ -201,6 +203,56 @@ complete -c vm -n '__vm_is pause' -l version -d 'print the version and end'
 complete -c vm -n '__vm_is pause' -l state -x -a '(__fish_complete_directories)' -d 'the state directory (default $VM_STATE)'
 complete -c vm -n '__vm_is pause' -s v -l verbose -d 'say more on standard error'
 complete -c vm -n '__vm_is pause' -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
+
+set -l columns name time verdict rule
+complete -c vm-prune -f
+complete -c vm-prune -a '(__vm_names)'
+complete -c vm-prune -l keep-last -x -d 'keep the N newest'
+complete -c vm-prune -l keep-hourly -x -d 'then the newest of each of N hours'
+complete -c vm-prune -l keep-daily -x -d 'then the newest of each of N days'
+complete -c vm-prune -l keep-weekly -x -d 'then the newest of each of N weeks'
+complete -c vm-prune -l keep-monthly -x -d 'then the newest of each of N months'
+complete -c vm-prune -l keep-yearly -x -d 'then the newest of each of N years'
+complete -c vm-prune -l dry-run -d 'only print what would be dropped'
+complete -c vm-prune -l explain -d 'change nothing; a table: what is kept, by which rule'
+complete -c vm-prune -s H -l no-header -d 'no header, columns separated by one tab'
+complete -c vm-prune -s p -l exact -d 'exact numbers: bytes, epoch seconds'
+complete -c vm-prune -s o -l columns -x -a "$columns" -d 'print these columns'
+complete -c vm-prune -s s -l sort -x -a "$columns" -d 'sort up by COL'
+complete -c vm-prune -s S -l sort-down -x -a "$columns" -d 'sort down by COL'
+complete -c vm-prune -s f -l filter -x -a "$columns" -d 'only rows whose COL is VALUE (COL!=VALUE: is not)'
+complete -c vm-prune -s q -l quiet -d 'names only'
+complete -c vm-prune -l json -d 'one JSON object a line'
+complete -c vm-prune -s P -l parallel -x -d 'VMs at the same time (default: the number of CPUs)'
+complete -c vm-prune -s h -l help -d 'print this and end'
+complete -c vm-prune -l version -d 'print the version and end'
+complete -c vm-prune -l state -x -a '(__fish_complete_directories)' -d 'the state directory (default $VM_STATE)'
+complete -c vm-prune -s v -l verbose -d 'say more on standard error'
+complete -c vm-prune -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
+complete -c vm -n '__vm_is prune' -f
+complete -c vm -n '__vm_is prune' -a '(__vm_names)'
+complete -c vm -n '__vm_is prune' -l keep-last -x -d 'keep the N newest'
+complete -c vm -n '__vm_is prune' -l keep-hourly -x -d 'then the newest of each of N hours'
+complete -c vm -n '__vm_is prune' -l keep-daily -x -d 'then the newest of each of N days'
+complete -c vm -n '__vm_is prune' -l keep-weekly -x -d 'then the newest of each of N weeks'
+complete -c vm -n '__vm_is prune' -l keep-monthly -x -d 'then the newest of each of N months'
+complete -c vm -n '__vm_is prune' -l keep-yearly -x -d 'then the newest of each of N years'
+complete -c vm -n '__vm_is prune' -l dry-run -d 'only print what would be dropped'
+complete -c vm -n '__vm_is prune' -l explain -d 'change nothing; a table: what is kept, by which rule'
+complete -c vm -n '__vm_is prune' -s H -l no-header -d 'no header, columns separated by one tab'
+complete -c vm -n '__vm_is prune' -s p -l exact -d 'exact numbers: bytes, epoch seconds'
+complete -c vm -n '__vm_is prune' -s o -l columns -x -a "$columns" -d 'print these columns'
+complete -c vm -n '__vm_is prune' -s s -l sort -x -a "$columns" -d 'sort up by COL'
+complete -c vm -n '__vm_is prune' -s S -l sort-down -x -a "$columns" -d 'sort down by COL'
+complete -c vm -n '__vm_is prune' -s f -l filter -x -a "$columns" -d 'only rows whose COL is VALUE (COL!=VALUE: is not)'
+complete -c vm -n '__vm_is prune' -s q -l quiet -d 'names only'
+complete -c vm -n '__vm_is prune' -l json -d 'one JSON object a line'
+complete -c vm -n '__vm_is prune' -s P -l parallel -x -d 'VMs at the same time (default: the number of CPUs)'
+complete -c vm -n '__vm_is prune' -s h -l help -d 'print this and end'
+complete -c vm -n '__vm_is prune' -l version -d 'print the version and end'
+complete -c vm -n '__vm_is prune' -l state -x -a '(__fish_complete_directories)' -d 'the state directory (default $VM_STATE)'
+complete -c vm -n '__vm_is prune' -s v -l verbose -d 'say more on standard error'
+complete -c vm -n '__vm_is prune' -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
 
 complete -c vm-reset -f
 complete -c vm-reset -a '(__vm_names)'
@@ -244,7 +296,7 @@ complete -c vm -n '__vm_is resume' -l lock-wait -x -d 'wait so long for a VM ano
 
 complete -c vm-rm -f
 complete -c vm-rm -a '(__vm_names)'
-complete -c vm-rm -l force -d 'stop what runs, at once'
+complete -c vm-rm -l force -d 'stop what runs, at once; snapshots: protected ones, too'
 complete -c vm-rm -l dry-run -d 'only print what would be removed'
 complete -c vm-rm -s P -l parallel -x -d 'VMs at the same time (default: the number of CPUs)'
 complete -c vm-rm -s h -l help -d 'print this and end'
@@ -254,7 +306,7 @@ complete -c vm-rm -s v -l verbose -d 'say more on standard error'
 complete -c vm-rm -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
 complete -c vm -n '__vm_is rm' -f
 complete -c vm -n '__vm_is rm' -a '(__vm_names)'
-complete -c vm -n '__vm_is rm' -l force -d 'stop what runs, at once'
+complete -c vm -n '__vm_is rm' -l force -d 'stop what runs, at once; snapshots: protected ones, too'
 complete -c vm -n '__vm_is rm' -l dry-run -d 'only print what would be removed'
 complete -c vm -n '__vm_is rm' -s P -l parallel -x -d 'VMs at the same time (default: the number of CPUs)'
 complete -c vm -n '__vm_is rm' -s h -l help -d 'print this and end'
@@ -339,11 +391,12 @@ complete -c vm -n __vm_needs_command -a boot -d 'start virtual machines'
 complete -c vm -n __vm_needs_command -a console -d 'attach to the console of a virtual machine'
 complete -c vm -n __vm_needs_command -a create -d 'define virtual machines'
 complete -c vm -n __vm_needs_command -a image -d 'disks that virtual machines begin with'
-complete -c vm -n __vm_needs_command -a ls -d 'list virtual machines'
+complete -c vm -n __vm_needs_command -a ls -d 'list virtual machines, or snapshots of them'
 complete -c vm -n __vm_needs_command -a pause -d 'stop the vCPUs of running virtual machines'
+complete -c vm -n __vm_needs_command -a prune -d 'drop snapshots by age'
 complete -c vm -n __vm_needs_command -a reset -d 'restart running virtual machines'
 complete -c vm -n __vm_needs_command -a resume -d 'let paused virtual machines go on'
-complete -c vm -n __vm_needs_command -a rm -d 'destroy virtual machines'
+complete -c vm -n __vm_needs_command -a rm -d 'destroy virtual machines, or snapshots of them'
 complete -c vm -n __vm_needs_command -a set -d 'change the configuration of virtual machines'
 complete -c vm -n __vm_needs_command -a stop -d 'stop virtual machines'
 complete -c vm -n __vm_needs_command -a wait -d 'wait until virtual machines meet a condition'

@@ -48,6 +48,27 @@ static void dump_keys(struct buf *out)
 			   k->help);
 }
 
+static bool has_column(const struct column *cols, const char *name)
+{
+	for (; cols && cols->name; cols++)
+		if (!strcmp(cols->name, name))
+			return true;
+	return false;
+}
+
+/* Each name once: what both tables have is one word to a shell. */
+static void dump_columns(const struct command *c, struct buf *out)
+{
+	const struct column *col;
+
+	for (col = c->columns; col && col->name; col++)
+		buf_printf(out, "column\t%s\t%s\n", col->name, col->help);
+	for (col = c->other_columns; col && col->name; col++)
+		if (!has_column(c->columns, col->name))
+			buf_printf(out, "column\t%s\t%s\n", col->name,
+				   col->help);
+}
+
 void dump_command(const struct command *c, struct buf *out)
 {
 	bool keys = c->complete == COMPLETE_KEY;
@@ -57,8 +78,7 @@ void dump_command(const struct command *c, struct buf *out)
 		   c->summary);
 	keys |= dump_table("option", c->opts, out);
 	dump_table("common", common_opts, out);
-	for (const struct column *col = c->columns; col && col->name; col++)
-		buf_printf(out, "column\t%s\t%s\n", col->name, col->help);
+	dump_columns(c, out);
 	if (keys)
 		dump_keys(out);
 }

@@ -56,7 +56,7 @@ static int work(const struct each *e, const char *name)
 		return EXIT_PIPE;
 	if (rc < 0)
 		say_failed(name);
-	return err_exit(rc);
+	return rc > 0 && e->prints ? rc : err_exit(rc);
 }
 
 /* The process of a job: neither the pipe of names nor other jobs are its. */

@@ -249,11 +249,12 @@ static void help_opt(const struct opt *o, struct buf *out)
 	help_text(o->help, out->len - start, out);
 }
 
-static void help_columns(const struct column *cols, struct buf *out)
+static void help_columns(const char *title, const struct column *cols,
+			 struct buf *out)
 {
 	if (!cols)
 		return;
-	buf_str(out, "\ncolumns (*: printed without -o):\n");
+	buf_printf(out, "\n%s (*: printed without -o):\n", title);
 	for (; cols->name; cols++) {
 		size_t start = out->len;
 
@@ -281,6 +282,7 @@ void opt_help(const struct command *c, struct buf *out)
 	if (c->details)
 		buf_printf(out, "\n%s\n", c->details);
 	help_table("options", c->opts, out);
-	help_columns(c->columns, out);
+	help_columns("columns", c->columns, out);
+	help_columns("columns of the other list", c->other_columns, out);
 	help_table("common options", common_opts, out);
 }

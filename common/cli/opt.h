@@ -94,6 +94,7 @@ struct command {
 	bool acts;		/* prints names of what it acted on: a reader
 				   that leaves does not stop it (main.c) */
 	const struct column *columns;	/* of its table (table.h), or NULL */
+	const struct column *other_columns;	/* of another it can print */
 	bool verbatim;		/* options end at the first operand */
 	/* 0, or negative with a sentence; a positive value is the exit status. */
 	int (*run)(int argc, char **argv);

@@ -13,7 +13,11 @@
 #include "cli/out.h"
 #include "cli/utf8.h"
 
-enum { NS_PER_S = 1000000000 };
+enum {
+	NS_PER_S = 1000000000,
+	LEAD = 2,		/* columns of one level */
+	MAX_DEPTH = 32,		/* beyond it a tree is as flat as here */
+};
 
 static struct cell *cell_at(const struct table *t, size_t row, int col)
 {
@@ -171,6 +175,11 @@ static bool for_people(const struct table_args *a)
 	return !a->columns && !a->no_header && !a->quiet && !a->json;
 }
 
+bool table_shows_tree(const struct table *t)
+{
+	return for_people(t->args) && t->sort < 0 && !t->nfilters;
+}
+
 bool table_wants(const struct table *t, int col)
 {
 	if (t->cols[col].if_any && for_people(t->args))
@@ -216,6 +225,12 @@ void cell_num(struct cell *c, uint64_t num)
 {
 	c->num = num;
 	c->set = true;
+}
+
+void cell_lead(struct cell *c, size_t depth, bool branch)
+{
+	c->depth = min_u64(depth, MAX_DEPTH);
+	c->branch = branch && c->depth;
 }
 
 void table_release(struct table *t)
@@ -314,6 +329,19 @@ static size_t add_cell(struct buf *out, const struct table *t,
 	return out->len - start;
 }
 
+/* The same behind its lead, in a table for people. */
+static size_t add_led(struct buf *out, const struct table *t,
+		      const struct cell *c, enum col_type type)
+{
+	size_t depth = table_shows_tree(t) ? c->depth : 0;
+
+	if (!depth)
+		return add_cell(out, t, c, type);
+	buf_printf(out, "%*s%-*s", (int)(LEAD * (depth - 1)), "", LEAD,
+		   c->branch ? "+" : "");
+	return LEAD * depth + add_cell(out, t, c, type);
+}
+
 /* How wide the column shown in place I is, its head included. */
 static size_t width_of(const struct table *t, int i, const size_t *order,
 		       size_t n)
@@ -326,7 +354,7 @@ static size_t width_of(const struct table *t, int i, const size_t *order,
 		const struct cell *c = cell_at(t, order[r], t->show[i]);
 
 		buf_clear(&text);
-		width = max_u64(width, add_cell(&text, t, c, col->type));
+		width = max_u64(width, add_led(&text, t, c, col->type));
 	}
 	return width;
 }
@@ -375,8 +403,8 @@ static void add_aligned_row(struct buf *out, const struct table *t, size_t row,
 		size_t shown;
 
 		buf_clear(&text);
-		shown = add_cell(&text, t, cell_at(t, row, t->show[i]),
-				 col->type);
+		shown = add_led(&text, t, cell_at(t, row, t->show[i]),
+				col->type);
 		add_aligned(out, &text, shown, width[i], col->type,
 			    i == t->nshow - 1);
 	}

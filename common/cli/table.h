@@ -16,6 +16,9 @@
  * Control characters of a value, and bytes that are no UTF-8, become '?' in
  * text; in JSON the former are escaped, the latter replaced. Text sorts with
  * numbers in it by their value (web2 before web10), absent values first.
+ *
+ * A tree is rows in its order whose text has a lead: blanks and a mark in
+ * front of it. It is printed where people read all rows as they came.
  */
 #ifndef CLI_TABLE_H
 #define CLI_TABLE_H
@@ -43,6 +46,8 @@ struct cell {
 	bool set;
 	char *text;		/* COL_TEXT, owned */
 	uint64_t num;
+	uint16_t depth;		/* of its lead: levels */
+	bool branch;		/* its lead ends in a mark: a branch begins */
 };
 
 /* -H -p -o -s -S -f -q --json, to be embedded in a command's args. */
@@ -100,10 +105,14 @@ int table_init(struct table *t, const struct column *cols,
 	       const struct table_args *args);
 /* Whether column COL is wanted at all (shown, sorted or filtered by). */
 bool table_wants(const struct table *t, int col);
+/* Whether rows are printed as they come, with leads. */
+bool table_shows_tree(const struct table *t);
 /* A new row, all cells unset, until the next call; NULL: no memory. */
 struct cell *table_row(struct table *t);
 void cell_text(struct cell *c, const char *text);
 void cell_num(struct cell *c, uint64_t num);
+/* The lead of its text: DEPTH levels of a tree; BRANCH: the first of one. */
+void cell_lead(struct cell *c, size_t depth, bool branch);
 /* Filters, sorts, prints on standard output. 0 or -errno. */
 int table_print(struct table *t);
 void table_release(struct table *t);

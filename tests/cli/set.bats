@@ -158,3 +158,23 @@ conf() { cat "$VM_STATE/vms/$1/config"; }
 	wait "${pids[@]}"
 	[ "$(grep -c '^k.=1' "$VM_STATE/vms/a/config")" = 8 ]
 }
+
+@test "a snapshot's note and protection can be set, and nothing else of it" {
+	dir=$VM_STATE/vms/a/snap/s1
+	mkdir -p "$dir"
+	cp "$VM_STATE/vms/a/config" "$dir"
+	echo created=5 >"$dir/meta"
+	run -0 vm-set a@s1 note='a line, with = and ,' protected=yes
+	[ "$output" = a@s1 ]
+	[ "$(vm-ls -t snap -H -p -o created,note,protected a@s1)" = $'5\ta line, with = and ,\tyes' ]
+	run -0 vm-set a@ protected=no note=
+	[ "$(vm-ls -t snap -H -p -o created,note,protected a@s1)" = $'5\t-\t-' ]
+	run -2 vm-set a@s1 memory=1G
+	[[ $output == "vm-set: a@s1: unknown key 'memory' of a snapshot; "* ]]
+	run -2 vm-set a@s1 protected=maybe
+	run -2 vm-set a@s1 note=$'two\nlines'
+	run -10 vm-set a@x note=x
+	run -10 vm-set x@s1 note=x
+	run -0 vm-set --dry-run a@s1 note=x
+	[ "$(vm-ls -t snap -H -o note)" = - ]
+}
