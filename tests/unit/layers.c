@@ -351,6 +351,61 @@ TEST(a_new_top_is_taken_while_the_disk_is_open)
 	end_history();
 }
 
+/* The running VM's disk0, which is told where to rest. */
+static struct block *running;
+
+static int rest(void *arg, unsigned disk, const char *below,
+		enum disk_format format)
+{
+	struct vmconf vc;
+	int rc;
+
+	*(int *)arg += 1;
+	if (disk)
+		return -E_STOPPED;
+	load_conf(NULL, &vc);
+	rc = disk_reopen(&running, &st, &vc.disk[0], below, format);
+	vmconf_release(&vc);
+	return rc;
+}
+
+TEST(a_running_vm_is_told_to_rest_on_what_was_merged)
+{
+	int asked = 0;
+	struct layers_live live = { .rest = rest, .arg = &asked };
+	struct vmconf vc;
+	struct iovec iov;
+	bool merged;
+
+	begin_history();
+	memset(now.disk[0], 1, DISK_BYTES);	/* much, below little */
+	load_conf(NULL, &vc);
+	EQ(disk_open(&running, &st, &vc.disk[0], false, NULL), 0);
+	iov = (struct iovec){ now.disk[0], DISK_BYTES };
+	EQ(block_writev(running, &iov, 1, 0), 0);
+	block_close(running);
+	vmconf_release(&vc);
+	EQ(take_snap("s1"), 0);
+	write_some();
+	shots[0] = now;
+	snprintf(shots[0].name, sizeof(shots[0].name), "s2");
+	EQ(take_snap("s2"), 0);
+	EQ(drop_snap("s1"), 0);
+	load_conf(NULL, &vc);
+	EQ(disk_open(&running, &st, &vc.disk[0], false, NULL), 0);
+	vmconf_release(&vc);
+	EQ(layers_tidy(&snaps, &live, &merged), 0);
+	OK(merged && asked);
+	OK(is_there("disk/disk0.raw") && !is_there("disk/disk0.1.qcow2"));
+	memset(now.disk[0] + 512, 5, 512);
+	iov = (struct iovec){ now.disk[0] + 512, 512 };
+	EQ(block_writev(running, &iov, 1, 512), 0);
+	EQ(block_flush(running), 0);
+	block_close(running);
+	OK(all_show());
+	end_history();
+}
+
 TESTS(T(every_snapshot_of_a_random_history_shows_what_it_did),
       T(a_header_names_a_sibling_or_what_the_config_says),
       T(a_chain_that_rests_on_itself_ends),
@@ -358,4 +413,5 @@ TESTS(T(every_snapshot_of_a_random_history_shows_what_it_did),
       T(a_disk_outside_stays_as_it_is_below_its_layers),
       T(files_of_people_and_disks_taken_out_stay),
       T(of_a_running_vm_the_tops_stay),
-      T(a_new_top_is_taken_while_the_disk_is_open))
+      T(a_new_top_is_taken_while_the_disk_is_open),
+      T(a_running_vm_is_told_to_rest_on_what_was_merged))
