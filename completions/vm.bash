@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 _vm_commands='boot console create image ls pause reset resume rm set stop wait'
-_vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT'
+_vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT parent=SNAP restore=SNAP'
 
 # What is known of command $1, into the caller's variables. options: NAME:KIND
 # with KIND flag, or how its value is completed.

@@ -14,7 +14,7 @@ function __vm_needs_command
     test (count (commandline -opc)) -eq 1
 end
 
-set -l keys cpus= memory= machine= engine={auto,kvm,qemu,kvm-any} kernel= initrd= append= console={serial,virtio} console_log= disk0= note=
+set -l keys cpus= memory= machine= engine={auto,kvm,qemu,kvm-any} kernel= initrd= append= console={serial,virtio} console_log= disk0= note= parent= restore=
 
 complete -c vm-boot -f
 complete -c vm-boot -a '(__vm_names)'

@@ -406,7 +406,32 @@ TEST(a_running_vm_is_told_to_rest_on_what_was_merged)
 	end_history();
 }
 
-TESTS(T(every_snapshot_of_a_random_history_shows_what_it_did),
+TEST(what_snapshots_take_is_their_own_or_shared)
+{
+	uint64_t own[2], shared[2];
+	struct layers *l;
+	struct stat sb;
+
+	begin_history();
+	write_some();
+	EQ(take_snap("s1"), 0);
+	write_some();
+	EQ(take_snap("s2"), 0);
+	EQ(layers_load(&l, &snaps), 0);
+	EQ(layers_usage(l, "s1", &own[0], &shared[0]), 0);
+	EQ(layers_usage(l, "s2", &own[1], &shared[1]), 0);
+	EQ(layers_usage(l, "s3", &own[1], &shared[1]), -E_NOENT);
+	EQ(layers_usage(l, "s2", &own[1], &shared[1]), 0);
+	layers_free(l);
+	EQ(shared[0], 0);
+	EQ(shared[1], own[0]);
+	OK(stat("disk/disk0.1.qcow2", &sb) == 0);
+	OK(own[1] >= (uint64_t)sb.st_blocks * 512);
+	end_history();
+}
+
+TESTS(T(what_snapshots_take_is_their_own_or_shared),
+      T(every_snapshot_of_a_random_history_shows_what_it_did),
       T(a_header_names_a_sibling_or_what_the_config_says),
       T(a_chain_that_rests_on_itself_ends),
       T(what_a_clone_has_too_is_not_written),
