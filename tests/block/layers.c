@@ -8,11 +8,15 @@
  *			"names", and for each that is a snapshot what it shows,
  *			NAME.model; the last one is the disk
  *
+ *	layers hold read|write|merge FILE COMMAND...
+ *			runs it while FILE, which rests on nothing, is open
+ *
  * Ends with 1, having said where, when a view is not what it should be.
  */
 #include "model.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/file.h"
 #include "block/chain.h"
@@ -371,10 +375,31 @@ static void finish(void)
 	fclose(f);
 }
 
+static int hold(char **argv)
+{
+	enum lock_use use = argv[0][0] == 'r' ? LOCK_READER :
+			    argv[0][0] == 'w' ? LOCK_WRITER : LOCK_MERGER;
+	int status;
+	pid_t pid;
+
+	MUST(qcow2_open_at(&disk, AT_FDCWD, argv[1], use, NULL) == 0);
+	pid = fork();
+	if (pid == 0) {
+		execvp(argv[2], argv + 2);
+		_exit(127);
+	}
+	MUST(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	block_close(disk);
+	return WEXITSTATUS(status);
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 4 && !strcmp(argv[1], "hold"))
+		return hold(argv + 2);
 	if (argc != 2) {
-		fprintf(stderr, "usage: layers SEED\n");
+		fprintf(stderr, "usage: layers SEED | hold USE FILE "
+			"COMMAND...\n");
 		return 2;
 	}
 	random_seed(strtoull(argv[1], NULL, 10));
