@@ -87,6 +87,32 @@ static int set_image(struct disk_conf *d, const char *key, const char *name)
 	return 0;
 }
 
+/* VALUE is FORMAT:PATH. */
+static int set_base(struct disk_conf *d, const char *key, const char *value)
+{
+	size_t room = strlen(d->path) + 1;
+	const char *path = strchr(value, ':');
+	char *both;
+
+	for (int i = 0; path && disk_formats[i]; i++) {
+		const char *rest;
+
+		if (!starts_with(value, disk_formats[i], &rest) ||
+		    rest != path || path[1] != '/')
+			continue;
+		/* one allocation, freed with the path */
+		both = realloc(d->path, room + strlen(path));
+		if (!both)
+			return fail(ENOMEM, "%s: out of memory", key);
+		d->path = both;
+		d->base = memcpy(both + room, path + 1, strlen(path));
+		d->base_format = i;
+		return 0;
+	}
+	return fail(E_CONFIG, "%s: base '%s': not raw:/PATH or qcow2:/PATH",
+		    key, value);
+}
+
 static int set_bus(struct disk_conf *d, const char *key, const char *value)
 {
 	(void)d;
@@ -166,6 +192,7 @@ static int set_bps(struct disk_conf *d, const char *key, const char *value)
 }
 
 const struct disk_option disk_options[] = {
+	{ "base", "FORMAT:PATH", false, set_base },
 	{ "block_size", "512|4096", false, set_block_size },
 	{ "bps", "SIZE[/BURST]", true, set_bps },
 	{ "bus", "virtio", false, set_bus },
@@ -232,6 +259,9 @@ int disk_conf_parse(struct disk_conf *d, const char *key, const char *value)
 	if (rc == 0 && d->image[0] && d->format != FORMAT_QCOW2)
 		rc = fail(E_CONFIG, "%s: image=%s wants format=qcow2", key,
 			  d->image);
+	if (rc == 0 && d->base && d->format != FORMAT_QCOW2)
+		rc = fail(E_CONFIG, "%s: base=%s:%s wants format=qcow2", key,
+			  disk_formats[d->base_format], d->base);
 	return rc;
 }
 
@@ -247,12 +277,20 @@ bool disk_conf_same_rates(const struct disk_conf *a, const struct disk_conf *b)
 	return same_rate(&a->iops, &b->iops) && same_rate(&a->bps, &b->bps);
 }
 
+static bool same_base(const struct disk_conf *a, const struct disk_conf *b)
+{
+	if (!a->base || !b->base)
+		return a->base == b->base;
+	return a->base_format == b->base_format && !strcmp(a->base, b->base);
+}
+
 bool disk_conf_same(const struct disk_conf *a, const struct disk_conf *b)
 {
 	if (!a->path || !b->path)
 		return a->path == b->path;
 	return !strcmp(a->path, b->path) && a->format == b->format &&
-		!strcmp(a->image, b->image) && a->readonly == b->readonly &&
+		!strcmp(a->image, b->image) && same_base(a, b) &&
+		a->readonly == b->readonly &&
 		!strcmp(a->serial, b->serial) && a->cache == b->cache &&
 		a->werror == b->werror && a->queues == b->queues &&
 		a->block_size == b->block_size;

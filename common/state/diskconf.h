@@ -37,6 +37,13 @@ struct disk_conf {
 	char *path;	/* NULL: no such disk */
 	enum disk_format format;
 	char image[NAME_MAX_LEN + 1];	/* shows through (image.h); "": none */
+	/*
+	 * The disk outside of the VM's directory, never written, on which its
+	 * layers rest (image/layers.h): its format, and its path within `path`'s
+	 * memory; NULL: none.
+	 */
+	enum disk_format base_format;
+	const char *base;
 	bool readonly;
 	char serial[21];	/* at most 20 printable characters */
 	enum disk_cache cache;

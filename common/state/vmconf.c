@@ -186,6 +186,18 @@ static int parse_note(struct vmconf *vc, const char *key, const char *value)
 	return 0;
 }
 
+/* The name of a snapshot, which commands keep here. */
+static int parse_snap(struct vmconf *vc, const char *key, const char *value)
+{
+	char *field = !strcmp(key, "parent") ? vc->parent : vc->restore;
+	int rc = name_check("snapshot", value);
+
+	if (rc < 0)
+		return fail_in(rc, "%s", key);
+	memcpy(field, value, strlen(value) + 1);
+	return 0;
+}
+
 const struct vmconf_key vmconf_keys[] = {
 	{ "cpus", "N", "1", "virtual CPUs, 1 to 254", false, parse_cpus },
 	{ "memory", "SIZE", "512M", "guest memory, 2M to 1T", false,
@@ -205,6 +217,10 @@ const struct vmconf_key vmconf_keys[] = {
 	  "device", false, parse_disk },
 	{ "note", "TEXT", NULL, "anything, for people and scripts", true,
 	  parse_note },
+	{ "parent", "SNAP", NULL, "the snapshot the present state goes back "
+	  "to", true, parse_snap },
+	{ "restore", "SNAP", NULL, "the live snapshot the next boot goes on "
+	  "from", true, parse_snap },
 	{ 0 }
 };
 

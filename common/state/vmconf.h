@@ -49,6 +49,8 @@ struct vmconf {
 	enum console_kind console;
 	uint64_t console_log;	/* bytes kept on disk, default 1M */
 	struct disk_conf disk[VMCONF_DISKS];
+	/* snapshots: what this state goes back to, goes on from; "": none */
+	char parent[NAME_MAX_LEN + 1], restore[NAME_MAX_LEN + 1];
 };
 
 /* One key of the config. `dflt` is its text when absent, NULL: none. */
