@@ -230,7 +230,7 @@ static int believe_head(struct stream_reader *r)
 static int take_sums(struct stream_reader *r, const struct part *p,
 		     const char *text, size_t len)
 {
-	char name[TAR_NAME];
+	char name[TAR_NAME], last[HASH_TEXT];
 	int rc;
 
 	if (p->number != r->n_sums || r->step == STEP_META ||
@@ -241,12 +241,13 @@ static int take_sums(struct stream_reader *r, const struct part *p,
 			       "sums say");
 	rc = r->n_sums ? 0 : believe_head(r);
 	if (rc == 0)
-		rc = hash_text(text, len, r->point.last);
+		rc = hash_text(text, len, last);
 	if (rc == 0)
 		rc = give_window(r);
 	if (rc < 0)
 		return rc;
 	memcpy(r->point.id, r->head.id, sizeof(r->point.id));
+	memcpy(r->point.last, last, sizeof(last));
 	r->point.sums = r->n_sums++;
 	forget_window(r);
 	part_name(p, name);
