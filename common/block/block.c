@@ -46,6 +46,18 @@ int block_flush(struct block *b)
 	return b->readonly ? 0 : b->ops->flush(b);
 }
 
+int block_freeze(struct block *b)
+{
+	int rc;
+
+	if (b->readonly)
+		return 0;
+	rc = b->ops->freeze ? b->ops->freeze(b) : -EOPNOTSUPP;
+	if (rc == 0)
+		b->readonly = true;
+	return rc;
+}
+
 void block_close(struct block *b)
 {
 	struct block *backing = b ? b->backing : NULL;

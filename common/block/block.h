@@ -24,6 +24,7 @@
 #include <sys/uio.h>
 
 #include "base/types.h"
+#include "block/lock.h"
 
 struct block;
 
@@ -60,6 +61,7 @@ struct block_ops {
 	int (*status)(struct block *b, uint64_t off, uint64_t len,
 		      uint64_t *n);
 	int (*fd)(const struct block *b);
+	int (*freeze)(struct block *b);
 	void (*close)(struct block *b);		/* frees B */
 };
 
@@ -92,11 +94,24 @@ static inline void block_set_bytes(struct block *b, uint64_t size)
  * block device, or empty.
  */
 int raw_open(struct block **out, const char *path, bool readonly);
+/*
+ * The same with NAME in DIRFD, which is no symbolic link, for USE (lock.h).
+ */
+int raw_open_at(struct block **out, int dirfd, const char *name,
+		enum lock_use use);
 
 /* -EIO out of range, -EROFS; else what the disk says. IOV may be changed. */
 int block_readv(struct block *b, struct iovec *iov, int n, uint64_t off);
 int block_writev(struct block *b, struct iovec *iov, int n, uint64_t off);
 int block_flush(struct block *b);
+
+/*
+ * Ends all writing to B, which nobody is in: as after a clean close all is on
+ * disk, B is readonly from here on, and its file is locked as that of a
+ * backing file that others may read, too. 0 or -errno without a sentence; then
+ * B is as it was, but for what its error said of it. Frozen twice is fine.
+ */
+int block_freeze(struct block *b);
 
 /* LEN bytes at OFF into TO, of any alignment: for whoever parses a disk. */
 int block_read(struct block *b, void *to, size_t len, uint64_t off);

@@ -119,6 +119,7 @@ static const struct block_ops fault_ops = {
 	.resize = filter_resize,
 	.status = filter_status,
 	.fd = filter_fd,
+	.freeze = filter_freeze,
 	.close = fault_close,
 };
 

@@ -97,6 +97,7 @@ static const struct block_ops throttle_ops = {
 	.resize = filter_resize,
 	.status = filter_status,
 	.fd = filter_fd,
+	.freeze = filter_freeze,
 	.close = throttle_close,
 };
 

@@ -60,6 +60,11 @@ int filter_status(struct block *b, uint64_t off, uint64_t len, uint64_t *n)
 	return block_status(filter_of(b)->below, off, len, n);
 }
 
+int filter_freeze(struct block *b)
+{
+	return block_freeze(filter_of(b)->below);
+}
+
 int filter_fd(const struct block *b)
 {
 	return block_fd(container_of(b, struct filter, block)->below);

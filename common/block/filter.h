@@ -37,6 +37,7 @@ int filter_zero(struct block *b, uint64_t off, uint64_t len, bool unmap);
 int filter_discard(struct block *b, uint64_t off, uint64_t len);
 int filter_resize(struct block *b, uint64_t size);
 int filter_status(struct block *b, uint64_t off, uint64_t len, uint64_t *n);
+int filter_freeze(struct block *b);
 int filter_fd(const struct block *b);
 
 #endif

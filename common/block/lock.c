@@ -21,13 +21,15 @@ enum {
 	PERMISSIONS = 4,
 };
 
-/* What one who reads, and one who writes, does and denies to others. */
+/* What each does, and denies to others. */
 static const struct usage {
 	unsigned have, deny;
 } usages[] = {
-	[false] = { .have = READ, .deny = WRITE | RESIZE },
-	[true] = { .have = READ | WRITE | WRITE_UNCHANGED,
-		   .deny = WRITE | RESIZE },
+	[LOCK_READER] = { .have = READ, .deny = WRITE | RESIZE },
+	[LOCK_WRITER] = { .have = READ | WRITE | WRITE_UNCHANGED,
+			 .deny = WRITE | RESIZE },
+	[LOCK_MERGER] = { .have = READ | WRITE_UNCHANGED,
+			 .deny = WRITE | WRITE_UNCHANGED | RESIZE },
 };
 
 /* Takes shared locks on the bytes from BASE on that BITS name. */
@@ -44,6 +46,20 @@ static int hold(int fd, int base, unsigned bits)
 		return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 	}
 	return 0;
+}
+
+/* Gives up those that BITS do not name, which cannot fail. */
+static void let_go(int fd, int base, unsigned bits)
+{
+	for (int i = 0; i < PERMISSIONS; i++) {
+		struct flock l = {
+			.l_type = F_UNLCK, .l_whence = SEEK_SET,
+			.l_start = base + i, .l_len = 1,
+		};
+
+		if (!(bits & 1U << i))
+			fcntl(fd, F_OFD_SETLK, &l);
+	}
 }
 
 /* 0 if nobody else holds any of those bytes, -EBUSY if one does. */
@@ -65,9 +81,14 @@ static int look(int fd, int base, unsigned bits)
 	return 0;
 }
 
-int lock_disk(int fd, bool writer)
+bool lock_alone(int fd)
 {
-	const struct usage *u = &usages[writer];
+	return look(fd, HAVE_BASE, (1U << PERMISSIONS) - 1) == 0;
+}
+
+int lock_disk(int fd, enum lock_use use)
+{
+	const struct usage *u = &usages[use];
 	int rc = hold(fd, HAVE_BASE, u->have);
 
 	if (rc == 0)
@@ -80,5 +101,9 @@ int lock_disk(int fd, bool writer)
 	if (rc == -EBUSY)
 		return fail(E_BUSY, "in use by another process");
 	errno = -rc;
-	return rc < 0 ? fail_sys("lock") : 0;
+	if (rc < 0)
+		return fail_sys("lock");
+	let_go(fd, HAVE_BASE, u->have);
+	let_go(fd, DENY_BASE, u->deny);
+	return 0;
 }

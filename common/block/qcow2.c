@@ -8,11 +8,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "block/lock.h"
 
 /* -- the file -- */
 
@@ -124,22 +124,32 @@ int qcow2_flush(struct block *b)
 	return rc;
 }
 
-/* All is on disk, and what was freed is counted so. Nobody else is here. */
-static void settle(struct qcow2 *q)
+int qcow2_settle(struct qcow2 *q)
 {
 	int rc = qcow2_flush(&q->block);
 
 	if (rc == 0)
 		rc = flushable(q);
+	/*
+	 * Others may still look, by tables they remember, where they were
+	 * before; whoever comes now will not.
+	 */
+	if (rc == 0 && q->merger && lock_alone(q->fd)) {
+		q->merger = false;
+		qcow2_release(q, qcow2_freed_mark(q));
+	}
 	if (rc == 0)
 		rc = qcow2_refs_write(q);
 	if (rc == 0)
 		rc = qcow2_barrier(q);
 	if (rc < 0 || !q->dirty)
-		return;
+		return rc;
 	rc = put_features(q, q->h.incompatible & ~(uint64_t)QCOW2_DIRTY);
 	if (rc == 0)
-		qcow2_barrier(q);
+		rc = qcow2_barrier(q);
+	if (rc == 0)
+		q->dirty = false;
+	return rc;
 }
 
 static void release(struct qcow2 *q)
@@ -165,7 +175,7 @@ static void qcow2_close(struct block *b)
 	struct qcow2 *q = qcow2_of(b);
 
 	if (!b->readonly)
-		settle(q);
+		qcow2_settle(q);
 	block_close(q->backing);
 	release(q);
 }
@@ -236,7 +246,19 @@ static int qcow2_fd(const struct block *b)
 	return container_of(b, struct qcow2, block)->fd;
 }
 
-static const struct block_ops qcow2_ops = {
+bool qcow2_grew(struct qcow2 *q)
+{
+	uint64_t end = q->end;
+	struct stat st;
+
+	if (!q->block.readonly || fstat(q->fd, &st) < 0)
+		return false;
+	q->h.file_size = st.st_size;
+	q->end = align_up(q->h.file_size, qcow2_cs(q));
+	return q->end > end;
+}
+
+const struct block_ops qcow2_ops = {
 	.name = "qcow2",
 	.readv = qcow2_readv,
 	.writev = qcow2_writev,
@@ -248,6 +270,7 @@ static const struct block_ops qcow2_ops = {
 	.unmap = qcow2_unmap,
 	.status = qcow2_status,
 	.fd = qcow2_fd,
+	.freeze = qcow2_freeze,
 	.close = qcow2_close,
 };
 
@@ -378,10 +401,23 @@ static int prepare_writer(struct qcow2 *q)
 	/* From here on, each cluster before the end is there as a whole. */
 	if (ftruncate(q->fd, q->end) < 0)
 		return fail(errno, "%s", strerror(errno));
-	q->lazy = q->h.compatible & QCOW2_LAZY;
+	/* Beside readers, refcounts are right at every time. */
+	q->lazy = q->h.compatible & QCOW2_LAZY && !q->merger;
 	q->reftable = read_table(q->fd, q->h.reftable_off, q->h.reftable_n,
 				 &rc);
 	return rc < 0 ? rc : claim_all(q);
+}
+
+int qcow2_fit_backing(struct qcow2 *q, const struct block *backing)
+{
+	if (!backing || backing->block_size <= q->block.block_size)
+		return 0;
+	if (backing->block_size > qcow2_cs(q) ||
+	    q->h.size % backing->block_size)
+		return fail(E_CONFIG, "does not fit the blocks of its backing "
+			    "file, %u bytes", backing->block_size);
+	q->block.block_size = backing->block_size;
+	return 0;
 }
 
 static int check_backing(struct qcow2 *q, const struct block *backing)
@@ -391,14 +427,7 @@ static int check_backing(struct qcow2 *q, const struct block *backing)
 	if (q->h.backing && !backing)
 		return fail(E_CONFIG, "lacks its backing file '%s'",
 			    q->h.backing);
-	if (!backing || backing->block_size == QCOW2_SECTOR)
-		return 0;
-	if (backing->block_size > qcow2_cs(q) ||
-	    q->h.size % backing->block_size)
-		return fail(E_CONFIG, "does not fit the blocks of its backing "
-			    "file, %u bytes", backing->block_size);
-	q->block.block_size = backing->block_size;
-	return 0;
+	return qcow2_fit_backing(q, backing);
 }
 
 static int prepare(struct qcow2 *q, const struct block *backing)
@@ -422,7 +451,7 @@ static int prepare(struct qcow2 *q, const struct block *backing)
 	return rc;
 }
 
-static struct qcow2 *make(const char *path, bool readonly)
+static struct qcow2 *make(const char *path, enum lock_use use)
 {
 	struct qcow2 *q = calloc(1, sizeof(*q));
 
@@ -432,18 +461,19 @@ static struct qcow2 *make(const char *path, bool readonly)
 	q->path = strdup(path);
 	q->block = (struct block){
 		.ops = &qcow2_ops, .block_size = QCOW2_SECTOR,
-		.readonly = readonly,
+		.readonly = use == LOCK_READER,
 	};
+	q->merger = use == LOCK_MERGER;
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_mutex_init(&q->zlock, NULL);
 	pthread_cond_init(&q->landed, NULL);
 	return q;
 }
 
-int qcow2_open(struct block **out, const char *path, bool readonly,
-	       struct block *backing)
+static int open_image(struct block **out, int dirfd, const char *path,
+		      int flags, enum lock_use use, struct block *backing)
 {
-	struct qcow2 *q = make(path, readonly);
+	struct qcow2 *q = make(path, use);
 	int rc;
 
 	if (!q || !q->path) {
@@ -451,13 +481,13 @@ int qcow2_open(struct block **out, const char *path, bool readonly,
 			release(q);
 		return fail(ENOMEM, "%s: out of memory", path);
 	}
-	rc = q->fd = file_open(AT_FDCWD, path, readonly ? O_RDONLY : O_RDWR,
-			       0);
+	flags |= use == LOCK_READER ? O_RDONLY : O_RDWR;
+	rc = q->fd = file_open(dirfd, path, flags, 0);
 	if (rc < 0) {
 		release(q);
 		return rc;
 	}
-	rc = lock_disk(q->fd, !readonly);
+	rc = lock_disk(q->fd, use);
 	if (rc == 0)
 		rc = prepare(q, backing);
 	if (rc < 0) {
@@ -467,4 +497,17 @@ int qcow2_open(struct block **out, const char *path, bool readonly,
 	q->backing = backing;
 	*out = &q->block;
 	return 0;
+}
+
+int qcow2_open(struct block **out, const char *path, bool readonly,
+	       struct block *backing)
+{
+	return open_image(out, AT_FDCWD, path, 0,
+			  readonly ? LOCK_READER : LOCK_WRITER, backing);
+}
+
+int qcow2_open_at(struct block **out, int dirfd, const char *name,
+		  enum lock_use use, struct block *backing)
+{
+	return open_image(out, dirfd, name, O_NOFOLLOW, use, backing);
 }

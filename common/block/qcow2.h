@@ -69,6 +69,62 @@ int qcow2_open(struct block **out, const char *path, bool readonly,
 	       struct block *backing);
 
 /*
+ * The same with NAME in DIRFD, which is no symbolic link, for USE (lock.h). A
+ * merger may write beside others who read (merge.h): what he no longer needs
+ * is given back when it is closed, if nobody else has the file open then, and
+ * stays counted as used otherwise.
+ */
+int qcow2_open_at(struct block **out, int dirfd, const char *name,
+		  enum lock_use use, struct block *backing);
+
+/* -- layers (qcow2_layer.c) -- */
+
+/* Whether B is an open qcow2 image. The calls below are for such alone. */
+bool qcow2_is(const struct block *b);
+
+/* What shows through, still B's; or NULL. */
+struct block *qcow2_below(const struct block *b);
+
+/*
+ * BACKING shows through from here on, and is taken; what did until now is
+ * closed. The disk must show the same as before. Nobody is in B. In memory
+ * only: see qcow2_rebase(). BACKING may be NULL. 0, or -E_CONFIG with a
+ * sentence: its blocks are too large; then nothing has changed.
+ */
+int qcow2_set_backing(struct block *b, struct block *backing);
+
+/*
+ * The header of the image open as FD, to be read and written, names BACKING
+ * and its FORMAT from here on, or (both NULL) none. That is one write of 512
+ * bytes and a sync: after a loss it names the old or the new. The disk must
+ * show the same with either. The file is locked as by a merger meanwhile and
+ * as long as FD is open. Names of features, which QEMU writes for the sake of
+ * messages, are left out. 0, or with a sentence: -E_BUSY; -E_CONFIG it does
+ * not fit (names up to 350 bytes always do), or the header has more that has
+ * to stay; -errno.
+ */
+int qcow2_rebase(int fd, const char *backing, const char *format);
+
+/*
+ * The same of an image that is open, to be written: nobody is in B, whose lock
+ * stays as it is.
+ */
+int qcow2_rename_backing(struct block *b, const char *backing,
+			 const char *format);
+
+/*
+ * Whether the image has something of its own at OFF, data or zeros (1), or shows
+ * what is below (0); of *N bytes, LEN at most, that holds. Or -errno.
+ */
+int qcow2_allocated(struct block *b, uint64_t off, uint64_t len, uint64_t *n);
+
+/*
+ * Writes zeros, as block_zero() does, also where nothing shows through that
+ * would have to be hidden: whole clusters, or up to the disk's end.
+ */
+int qcow2_hide(struct block *b, uint64_t off, uint64_t len);
+
+/*
  * Makes the file NAME (which must not be there) in directory DIRFD: an empty
  * image of SIZE bytes, or one that shows BACKING (a path written into its
  * header as it is, with BACKING_FORMAT) where it has nothing of its own.

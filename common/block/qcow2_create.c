@@ -68,10 +68,28 @@ static void add_format(struct buf *b, const char *format)
 	buf_add(b, pad, align_up(len, 8) - len);
 }
 
+int qcow2_header_finish(struct buf *b, const char *backing, const char *format)
+{
+	static const struct qcow2_extension end;
+	size_t name = backing ? strlen(backing) : 0;
+	struct qcow2_disk_header *h;
+
+	if (name && format)
+		add_format(b, format);
+	buf_add(b, &end, sizeof(end));
+	if (b->failed)
+		return fail(ENOMEM, "out of memory");
+	h = (struct qcow2_disk_header *)b->data;
+	h->backing_off = to_be64(name ? b->len : 0);
+	h->backing_len = to_be32(name);
+	if (name)
+		buf_add(b, backing, name);
+	return b->failed ? fail(ENOMEM, "out of memory") : 0;
+}
+
 static int make_header(const struct qcow2_create *c, const struct plan *p,
 		       struct buf *b)
 {
-	static const struct qcow2_extension end;
 	size_t name = c->backing ? strlen(c->backing) : 0;
 	struct qcow2_disk_header h = {
 		.magic = to_be32(QCOW2_MAGIC),
@@ -87,18 +105,12 @@ static int make_header(const struct qcow2_create *c, const struct plan *p,
 		.length = to_be32(sizeof(h)),
 	};
 
+	int rc;
+
 	buf_add(b, &h, sizeof(h));
-	if (name && c->backing_format)
-		add_format(b, c->backing_format);
-	buf_add(b, &end, sizeof(end));
-	if (name && !b->failed) {
-		h.backing_off = to_be64(b->len);
-		h.backing_len = to_be32(name);
-		memcpy(b->data, &h, sizeof(h));
-		buf_add(b, c->backing, name);
-	}
-	if (b->failed)
-		return fail(ENOMEM, "out of memory");
+	rc = qcow2_header_finish(b, c->backing, c->backing_format);
+	if (rc < 0)
+		return rc;
 	if (name > QCOW2_BACKING_MAX || b->len > 1ULL << p->bits)
 		return fail(E_CONFIG, "the backing file's name is too long");
 	return 0;

@@ -8,6 +8,7 @@
  *	qcow2_read.c, qcow2_compress.c, qcow2_write.c, qcow2_wipe.c
  *	qcow2_check.c		counting all references, building refcounts anew
  *	qcow2_create.c, qcow2_resize.c
+ *	qcow2_layer.c		what chains of images need: freezing, merging
  *	qcow2.c			open, flush, close
  *
  * What is on disk and when. A table of refcounts may be written at any time:
@@ -71,6 +72,7 @@ enum {
 	QCOW2_SECTOR = 512,
 	QCOW2_BACKING_MAX = 1023,
 	QCOW2_EXT_BACKING_FORMAT = (int)0xe2792aca,
+	QCOW2_EXT_FEATURE_NAMES = (int)0x6803f857,
 };
 
 /* Bounds of ours, which are QEMU's: of tables that are held in memory. */
@@ -126,6 +128,14 @@ uint64_t qcow2_l1_needed(unsigned cluster_bits, uint64_t size);
 /* 0; -E_CONFIG, -E_VERIFY or -errno with a sentence, and nothing to release. */
 int qcow2_header_read(int fd, struct qcow2_header *h);
 void qcow2_header_release(struct qcow2_header *h);
+
+/*
+ * Puts behind the fixed header in B, as it is in the file, the extensions and the
+ * backing file's name (NULL: none). 0 or -ENOMEM with a sentence.
+ */
+struct buf;
+int qcow2_header_finish(struct buf *b, const char *backing,
+			const char *format);
 
 /* Entries of 64 bits, as they stand in the file. 0 or -errno. */
 int qcow2_read_table(int fd, uint64_t off, be64 *table, uint64_t n);
@@ -190,8 +200,8 @@ struct qcow2 {
 	/* fixed after open */
 	int fd;
 	char *path;
-	struct block *backing;
-	bool lazy;
+	struct block *backing;		/* changed when nobody is here */
+	bool lazy, merger;
 	/* lock's */
 	pthread_mutex_t lock;
 	pthread_cond_t landed;
@@ -242,6 +252,8 @@ static inline unsigned qcow2_l2_bits(const struct qcow2 *q)
  * written to it from then on. Returns -EIO.
  */
 int qcow2_damaged(struct qcow2 *q, const char *what, uint64_t where);
+
+extern const struct block_ops qcow2_ops;
 
 /* Waits until what was written before is on disk: under the lock, or not. */
 int qcow2_barrier(struct qcow2 *q);
@@ -387,6 +399,20 @@ int qcow2_discard(struct block *b, uint64_t off, uint64_t len);
 int qcow2_resize(struct block *b, uint64_t size);
 int qcow2_status(struct block *b, uint64_t off, uint64_t len, uint64_t *n);
 int qcow2_flush(struct block *b);
+int qcow2_freeze(struct block *b);
+
+/*
+ * All is on disk, and what was freed is counted so, as far as it may. Nobody
+ * else is here. 0 or -errno.
+ */
+int qcow2_settle(struct qcow2 *q);
+/* Whether BACKING can show through; its blocks become Q's. With a sentence. */
+int qcow2_fit_backing(struct qcow2 *q, const struct block *backing);
+/*
+ * Whether the file, which we read, has become longer than `end`, by a merger;
+ * that is so from then on. With the lock.
+ */
+bool qcow2_grew(struct qcow2 *q);
 
 /* A cluster that is compressed as M says, into PART from AT of it on. */
 int qcow2_read_packed(struct qcow2 *q, const struct qcow2_map *m, uint64_t at,
@@ -409,7 +435,9 @@ int qcow2_unmap_new(struct qcow2 *q, struct block_extent *e);
 void qcow2_wait_flights(struct qcow2 *q, uint64_t off, uint64_t len);
 
 /* OFF to OFF + LEN of a disk of SIZE bytes becomes zeros. */
-enum qcow2_wipe { QCOW2_WIPE_KEEP, QCOW2_WIPE_UNMAP, QCOW2_WIPE_DISCARD };
+enum qcow2_wipe {
+	QCOW2_WIPE_KEEP, QCOW2_WIPE_UNMAP, QCOW2_WIPE_DISCARD, QCOW2_WIPE_HIDE,
+};
 int qcow2_wipe(struct qcow2 *q, uint64_t off, uint64_t len, uint64_t size,
 	       enum qcow2_wipe how);
 

@@ -544,6 +544,8 @@ void qcow2_release(struct qcow2 *q, uint64_t mark)
 {
 	size_t done = 0;
 
+	if (q->merger)	/* at the end, if then */
+		return;
 	for (int i = 0; i < 2; i++)
 		if (!atomic_load(&q->pins[(q->pin_generation + 1) & 1]))
 			q->pin_generation++;
@@ -562,7 +564,7 @@ void qcow2_release(struct qcow2 *q, uint64_t mark)
 
 bool qcow2_freed_many(const struct qcow2 *q)
 {
-	return q->freed_n > q->freed_kept + FREED_MOST;
+	return !q->merger && q->freed_n > q->freed_kept + FREED_MOST;
 }
 
 int qcow2_flush_if_many(struct qcow2 *q)

@@ -338,6 +338,8 @@ static int run_of(struct qcow2 *q, const struct qcow2_table *t, uint64_t off,
 	uint64_t cs = qcow2_cs(q), in = off & (cs - 1), done = cs;
 	int rc = qcow2_decode(q, qcow2_l2_entry(q, t, off), m);
 
+	if (rc < 0 && qcow2_grew(q))
+		rc = qcow2_decode(q, qcow2_l2_entry(q, t, off), m);
 	if (rc < 0)
 		return qcow2_damaged(q, "an L2 entry", m->entry);
 	while (m->kind != QCOW2_PACKED && done < in + len) {

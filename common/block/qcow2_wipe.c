@@ -15,6 +15,9 @@ static uint64_t wiped(const struct qcow2 *q, const struct qcow2_map *m,
 {
 	bool keep = how == QCOW2_WIPE_KEEP;
 
+	if (how == QCOW2_WIPE_HIDE && m->kind == QCOW2_NONE)
+		return QCOW2_ZERO;
+
 	switch (m->kind) {
 	case QCOW2_NONE:
 		return how != QCOW2_WIPE_DISCARD && qcow2_covered(q, off) ?
@@ -65,7 +68,8 @@ static int wipe_clusters(struct qcow2 *q, uint64_t off, uint64_t len,
 	rc = q->corrupt ? -EIO : qcow2_l2_get(q, off, &t);
 	/* Where there is no table and nothing below, there is nothing to do. */
 	if (rc == 0 && !t &&
-	    (how == QCOW2_WIPE_DISCARD || !qcow2_covered(q, off)))
+	    (how == QCOW2_WIPE_DISCARD ||
+	     (how != QCOW2_WIPE_HIDE && !qcow2_covered(q, off))))
 		len = 0;
 	for (uint64_t at = 0; rc == 0 && at < len; at += qcow2_cs(q))
 		rc = wipe_cluster(q, &t, off + at, how);

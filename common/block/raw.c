@@ -19,7 +19,6 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "block/lock.h"
 #include "block/vec.h"
 
 enum { SECTOR = 512 };
@@ -194,6 +193,13 @@ static int raw_status(struct block *b, uint64_t off, uint64_t len, uint64_t *n)
 	return rc;
 }
 
+static int raw_freeze(struct block *b)
+{
+	int rc = raw_flush(b);
+
+	return rc < 0 ? rc : lock_disk(raw_of(b)->fd, LOCK_READER);
+}
+
 static int raw_fd(const struct block *b)
 {
 	return container_of(b, struct raw, block)->fd;
@@ -216,6 +222,7 @@ static const struct block_ops raw_ops = {
 	.map = raw_map,
 	.status = raw_status,
 	.fd = raw_fd,
+	.freeze = raw_freeze,
 	.close = raw_close,
 };
 
@@ -230,21 +237,22 @@ static int check_kind(mode_t mode)
  * The descriptor, having the kind of *ST. What is neither file nor block
  * device is not even opened: a tape would rewind, a watchdog start.
  */
-static int open_disk(const char *path, bool readonly, struct stat *st)
+static int open_disk(int dirfd, const char *path, int flags, struct stat *st)
 {
-	int flags = (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY |
-		    O_NONBLOCK;	/* should it become a FIFO meanwhile */
+	bool follow = !(flags & O_NOFOLLOW);
 	autoclose int fd = -1;
 	int rc;
 
-	if (stat(path, st) < 0)
+	/* should it become a FIFO meanwhile */
+	flags |= O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	if (fstatat(dirfd, path, st, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0)
 		return fail_errno();
 	rc = check_kind(st->st_mode);
 	if (rc < 0)
 		return rc;
-	if (S_ISBLK(st->st_mode) && !readonly)
+	if (S_ISBLK(st->st_mode) && flags & O_RDWR)
 		flags |= O_EXCL;	/* not mounted, not part of a volume */
-	fd = open(path, flags);
+	fd = openat(dirfd, path, flags);
 	if (fd < 0 && errno == EBUSY)
 		return fail(E_BUSY, "in use by the host");
 	if (fd < 0 || fstat(fd, st) < 0)
@@ -279,8 +287,10 @@ static int measure(struct block *b, int fd, const struct stat *st,
 	return 0;
 }
 
-int raw_open(struct block **out, const char *path, bool readonly)
+static int open_raw(struct block **out, int dirfd, const char *path,
+		    int follow, enum lock_use use)
 {
+	int flags = (use == LOCK_READER ? O_RDONLY : O_RDWR) | follow;
 	autofree struct raw *r = calloc(1, sizeof(*r));
 	autoclose int fd = -1;
 	struct stat st;
@@ -288,17 +298,29 @@ int raw_open(struct block **out, const char *path, bool readonly)
 
 	if (!r)
 		return fail(ENOMEM, "%s: out of memory", path);
-	rc = fd = open_disk(path, readonly, &st);
+	rc = fd = open_disk(dirfd, path, flags, &st);
 	if (rc >= 0)
-		rc = lock_disk(fd, !readonly);
+		rc = lock_disk(fd, use);
 	if (rc == 0)
 		rc = measure(&r->block, fd, &st, path);
 	if (rc < 0)
 		return fail_in(rc, "%s", path);
 	r->block.ops = &raw_ops;
-	r->block.readonly = readonly;
+	r->block.readonly = use == LOCK_READER;
 	r->device = S_ISBLK(st.st_mode);
 	r->fd = take_fd(&fd);
 	*out = &take_ptr(r)->block;
 	return 0;
+}
+
+int raw_open(struct block **out, const char *path, bool readonly)
+{
+	return open_raw(out, AT_FDCWD, path, 0,
+			readonly ? LOCK_READER : LOCK_WRITER);
+}
+
+int raw_open_at(struct block **out, int dirfd, const char *name,
+		enum lock_use use)
+{
+	return open_raw(out, dirfd, name, O_NOFOLLOW, use);
 }

@@ -78,6 +78,7 @@ struct layers_live {
 	int (*rest)(void *arg, unsigned disk, const char *below,
 		    enum disk_format format);
 	void *arg;
+	bool qemu;	/* it is QEMU that has the disks open */
 };
 
 /*

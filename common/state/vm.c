@@ -74,7 +74,7 @@ static int config_text(const struct config *c, const char *name,
 	return 0;
 }
 
-int vm_set_config(struct vm *vm, const struct config *c)
+int vm_set_config(const struct vm *vm, const struct config *c)
 {
 	autobuf struct buf text = BUF_INIT;
 	int rc = config_text(c, vm->name, &text);

@@ -55,7 +55,7 @@ int vm_config(const struct vm *vm, struct config *c);
  * Replaces the config, durably. The lock is not needed for it (rename is
  * atomic), but vm-set of a stopped VM holds it.
  */
-int vm_set_config(struct vm *vm, const struct config *c);
+int vm_set_config(const struct vm *vm, const struct config *c);
 
 /*
  * A new VM's directory (record.h), to hold a config and what else belongs
