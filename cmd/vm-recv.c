@@ -96,15 +96,11 @@ static void close_outputs(struct receiver *r)
 static int open_below(struct receiver *r, const struct received_base *base,
 		      unsigned i, struct block **below)
 {
-	struct disk_conf d = base->vc.disk[i - STREAM_DISK];
-	enum disk_format format;
+	const struct disk_conf *d = &base->vc.disk[i - STREAM_DISK];
 
-	if (!d.path)
+	if (!d->path)
 		return fail(E_VERIFY, "%s has no such disk", base->snap.label);
-	if (fchdir(base->vm.dir) < 0)
-		return fail_sys("%s", base->vm.name);
-	d.readonly = true;
-	return disk_open(below, r->store, &d, false, &format);
+	return disk_open_at(below, base->vm.dir, r->store, d, DISK_READ, NULL);
 }
 
 /* Opens disk I, over BELOW, which is taken in any case. */

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "block/chain.h"
 #include "cli/each.h"
 #include "cli/opt.h"
 #include "cli/out.h"
@@ -111,6 +112,7 @@ struct input {
 	int fd;			/* -1: none */
 	struct block *disk;
 	uint64_t size;
+	unsigned shared;	/* of its layers, from the bottom, with FROM */
 };
 #define INPUT_INIT { .fd = -1 }
 
@@ -138,12 +140,9 @@ static int input_file(struct input *in, int dir, const char *path, int flags)
 static int input_disk(struct input *in, const struct sender *s,
 		      const struct disk_conf *conf)
 {
-	struct disk_conf d = *conf;
-	enum disk_format below;
-	int rc;
+	int rc = disk_open_at(&in->disk, s->vm.dir, s->store, conf, DISK_READ,
+			      NULL);
 
-	d.readonly = true;
-	rc = disk_open(&in->disk, s->store, &d, false, &below);
 	if (rc == 0)
 		in->size = block_bytes(in->disk);
 	return rc;
@@ -205,14 +204,35 @@ static int send_bytes(struct sender *s, uint64_t off, uint64_t n)
 	return rc;
 }
 
-/* Of *N bytes at most; *N is how many were seen to. -errno: reading failed. */
-static int read_both(struct sender *s, const struct input *in,
-		     const struct input *from, uint64_t off, uint64_t *n)
+/*
+ * Whether what IN and FROM have at OFF can differ, going by the layers alone,
+ * and for how many of LEN bytes that holds; or -errno.
+ */
+static int can_differ(const struct input *in, const struct input *from,
+		      uint64_t off, uint64_t len, uint64_t *n)
 {
-	int now = input_status(in, off, *n, n);
-	int before = now < 0 ? now : input_status(from, off, *n, n);
-	int rc = 0;
+	*n = len;
+	if (!in->disk || !from->disk || off >= from->size)
+		return 1;
+	return chain_differs(in->disk, from->disk, in->shared, off,
+			     min_u64(len, from->size - off), n);
+}
 
+/*
+ * Reads LEN bytes at OFF, or fewer (*N). 0: they are the same in both; 1: they
+ * are s->data and s->old now; -errno.
+ */
+static int read_both(struct sender *s, const struct input *in,
+		     const struct input *from, uint64_t off, uint64_t len,
+		     uint64_t *n)
+{
+	int rc = can_differ(in, from, off, len, n), now, before;
+
+	if (rc <= 0)
+		return rc;
+	now = input_status(in, off, *n, n);
+	before = now < 0 ? now : input_status(from, off, *n, n);
+	rc = 0;
 	if (before < 0 || (now == BLOCK_ZERO && before == BLOCK_ZERO))
 		return before < 0 ? before : 0;
 	memset(s->data, 0, *n);
@@ -231,8 +251,8 @@ static int send_object(struct sender *s, unsigned object,
 	int rc = stream_object(&s->writer, object);
 
 	for (uint64_t off = 0; rc >= 0 && off < in->size; off += n) {
-		n = min_u64(in->size - off, CHUNK);
-		rc = read_both(s, in, from, off, &n);
+		rc = read_both(s, in, from, off,
+			       min_u64(in->size - off, CHUNK), &n);
 		if (rc < 0)
 			return fail(-rc, "reading at %" PRIu64 ": %s", off,
 				    strerror(-rc));
@@ -346,6 +366,8 @@ static int send_one_object(struct sender *s, unsigned i)
 
 	if (rc > 0 && o->from)
 		rc = open_object(&from, s, &s->from, i);
+	if (in.disk && from.disk)
+		in.shared = chain_shared(in.disk, from.disk);
 	if (rc > 0 && in.size != o->size)
 		rc = fail(E_AGAIN, "changes while it is sent");
 	if (rc > 0)
@@ -459,8 +481,6 @@ static int open_names(struct sender *s, const char *name)
 		rc = vm_open(&s->vm, s->store, n.vm);
 	if (rc < 0)
 		return rc;
-	if (fchdir(s->vm.dir) < 0)
-		return fail_sys("%s", s->vm.name);
 	rc = snaps_open(&s->snaps, &s->vm, false);
 	if (rc == 0)
 		rc = source_open(&s->source, &s->snaps, n.snap);

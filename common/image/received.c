@@ -578,8 +578,6 @@ static int has_nothing(struct block *disk)
 /* Whether the disk D of the VM shows nothing but what lies below its top. */
 static int is_empty(const struct received_base *b, const struct disk_conf *d)
 {
-	struct disk_conf ro = *d;
-	enum disk_format below;
 	struct block *disk;
 	int rc;
 
@@ -587,8 +585,7 @@ static int is_empty(const struct received_base *b, const struct disk_conf *d)
 		return 1;
 	if (d->format != FORMAT_QCOW2)
 		return 0;
-	ro.readonly = true;
-	rc = disk_open(&disk, b->vm.store, &ro, false, &below);
+	rc = disk_open_at(&disk, b->vm.dir, b->vm.store, d, DISK_READ, NULL);
 	if (rc < 0)
 		return rc;
 	rc = has_nothing(disk);
@@ -646,8 +643,6 @@ static int move_present(const struct received *r, struct received_base *b,
 
 	if (rc == 0)
 		rc = vmconf_parse(&vc, &now, NULL);
-	if (rc == 0 && fchdir(b->vm.dir) < 0)
-		rc = fail_sys("%s", r->vm);
 	if (rc == 0)
 		rc = is_untouched(b, &now, &vc);
 	if (rc > 0)
