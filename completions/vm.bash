@@ -1,8 +1,8 @@
 # bash completion for vmutils; made by make completions from the options of the commands
 # shellcheck shell=bash
 
-_vm_commands='boot console create image ls pause reset resume rm set stop wait'
-_vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT'
+_vm_commands='boot console create image ls pause recv reset resume rm send set stop wait'
+_vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT parent=SNAP restore=SNAP'
 
 # What is known of command $1, into the caller's variables. options: NAME:KIND
 # with KIND flag, or how its value is completed.
@@ -38,6 +38,11 @@ _vm_table() {
 		columns=''
 		operand=vm
 		;;
+	vm-recv)
+		options='--verify:flag --token:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns=''
+		operand=vm
+		;;
 	vm-reset)
 		options='--soft:flag --hard:flag -t:none --timeout:none -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
@@ -50,6 +55,11 @@ _vm_table() {
 		;;
 	vm-rm)
 		options='--force:flag --dry-run:flag -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns=''
+		operand=vm
+		;;
+	vm-send)
+		options='-i:none --from:none -n:flag --size:flag --resume:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
 		operand=vm
 		;;
@@ -190,4 +200,4 @@ _vm() {
 	esac
 }
 
-complete -F _vm vm vm-boot vm-console vm-create vm-image vm-ls vm-pause vm-reset vm-resume vm-rm vm-set vm-stop vm-wait
+complete -F _vm vm vm-boot vm-console vm-create vm-image vm-ls vm-pause vm-recv vm-reset vm-resume vm-rm vm-send vm-set vm-stop vm-wait

@@ -14,7 +14,7 @@ function __vm_needs_command
     test (count (commandline -opc)) -eq 1
 end
 
-set -l keys cpus= memory= machine= engine={auto,kvm,qemu,kvm-any} kernel= initrd= append= console={serial,virtio} console_log= disk0= note=
+set -l keys cpus= memory= machine= engine={auto,kvm,qemu,kvm-any} kernel= initrd= append= console={serial,virtio} console_log= disk0= note= parent= restore=
 
 complete -c vm-boot -f
 complete -c vm-boot -a '(__vm_names)'
@@ -202,6 +202,25 @@ complete -c vm -n '__vm_is pause' -l state -x -a '(__fish_complete_directories)'
 complete -c vm -n '__vm_is pause' -s v -l verbose -d 'say more on standard error'
 complete -c vm -n '__vm_is pause' -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
 
+complete -c vm-recv -f
+complete -c vm-recv -a '(__vm_names)'
+complete -c vm-recv -l verify -d 'only check the stream'
+complete -c vm-recv -l token -d 'print what vm-send --resume needs to go on'
+complete -c vm-recv -s h -l help -d 'print this and end'
+complete -c vm-recv -l version -d 'print the version and end'
+complete -c vm-recv -l state -x -a '(__fish_complete_directories)' -d 'the state directory (default $VM_STATE)'
+complete -c vm-recv -s v -l verbose -d 'say more on standard error'
+complete -c vm-recv -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
+complete -c vm -n '__vm_is recv' -f
+complete -c vm -n '__vm_is recv' -a '(__vm_names)'
+complete -c vm -n '__vm_is recv' -l verify -d 'only check the stream'
+complete -c vm -n '__vm_is recv' -l token -d 'print what vm-send --resume needs to go on'
+complete -c vm -n '__vm_is recv' -s h -l help -d 'print this and end'
+complete -c vm -n '__vm_is recv' -l version -d 'print the version and end'
+complete -c vm -n '__vm_is recv' -l state -x -a '(__fish_complete_directories)' -d 'the state directory (default $VM_STATE)'
+complete -c vm -n '__vm_is recv' -s v -l verbose -d 'say more on standard error'
+complete -c vm -n '__vm_is recv' -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
+
 complete -c vm-reset -f
 complete -c vm-reset -a '(__vm_names)'
 complete -c vm-reset -l soft -d 'press the power button, start again when the guest is down'
@@ -262,6 +281,27 @@ complete -c vm -n '__vm_is rm' -l version -d 'print the version and end'
 complete -c vm -n '__vm_is rm' -l state -x -a '(__fish_complete_directories)' -d 'the state directory (default $VM_STATE)'
 complete -c vm -n '__vm_is rm' -s v -l verbose -d 'say more on standard error'
 complete -c vm -n '__vm_is rm' -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
+
+complete -c vm-send -f
+complete -c vm-send -a '(__vm_names)'
+complete -c vm-send -s i -l from -x -d 'only what differs from this snapshot (@SNAP: of the same VM)'
+complete -c vm-send -s n -l size -d 'only print how many bytes the stream would have'
+complete -c vm-send -l resume -x -d 'go on where vm-recv, which printed TOKEN, was cut off'
+complete -c vm-send -s h -l help -d 'print this and end'
+complete -c vm-send -l version -d 'print the version and end'
+complete -c vm-send -l state -x -a '(__fish_complete_directories)' -d 'the state directory (default $VM_STATE)'
+complete -c vm-send -s v -l verbose -d 'say more on standard error'
+complete -c vm-send -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
+complete -c vm -n '__vm_is send' -f
+complete -c vm -n '__vm_is send' -a '(__vm_names)'
+complete -c vm -n '__vm_is send' -s i -l from -x -d 'only what differs from this snapshot (@SNAP: of the same VM)'
+complete -c vm -n '__vm_is send' -s n -l size -d 'only print how many bytes the stream would have'
+complete -c vm -n '__vm_is send' -l resume -x -d 'go on where vm-recv, which printed TOKEN, was cut off'
+complete -c vm -n '__vm_is send' -s h -l help -d 'print this and end'
+complete -c vm -n '__vm_is send' -l version -d 'print the version and end'
+complete -c vm -n '__vm_is send' -l state -x -a '(__fish_complete_directories)' -d 'the state directory (default $VM_STATE)'
+complete -c vm -n '__vm_is send' -s v -l verbose -d 'say more on standard error'
+complete -c vm -n '__vm_is send' -l lock-wait -x -d 'wait so long for a VM another command uses (default 0)'
 
 complete -c vm-set -f
 complete -c vm-set -a '(__vm_names)'
@@ -341,9 +381,11 @@ complete -c vm -n __vm_needs_command -a create -d 'define virtual machines'
 complete -c vm -n __vm_needs_command -a image -d 'disks that virtual machines begin with'
 complete -c vm -n __vm_needs_command -a ls -d 'list virtual machines'
 complete -c vm -n __vm_needs_command -a pause -d 'stop the vCPUs of running virtual machines'
+complete -c vm -n __vm_needs_command -a recv -d 'read a stream of snapshots'
 complete -c vm -n __vm_needs_command -a reset -d 'restart running virtual machines'
 complete -c vm -n __vm_needs_command -a resume -d 'let paused virtual machines go on'
 complete -c vm -n __vm_needs_command -a rm -d 'destroy virtual machines'
+complete -c vm -n __vm_needs_command -a send -d 'write snapshots as a stream'
 complete -c vm -n __vm_needs_command -a set -d 'change the configuration of virtual machines'
 complete -c vm -n __vm_needs_command -a stop -d 'stop virtual machines'
 complete -c vm -n __vm_needs_command -a wait -d 'wait until virtual machines meet a condition'

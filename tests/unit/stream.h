@@ -22,12 +22,12 @@ struct snapshot {
 	struct stream_head head;
 	struct stream_point point;
 	char meta[64], config[64];
-	uint8_t disk[16384], kernel[700];
+	uint8_t disk[4096], kernel[700];
 	bool crumbs;			/* much of little */
 	unsigned ended, data_parts;
 };
 
-/* Its disk has 16 KiB: two pages of data, then zeros. */
+/* Its disk has 4 KiB: two sectors of data, then zeros. */
 static inline void sample(struct snapshot *s, bool from)
 {
 	*s = (struct snapshot){
@@ -44,7 +44,7 @@ static inline void sample(struct snapshot *s, bool from)
 	}
 	for (size_t i = 0; i < sizeof(s->kernel); i++)
 		s->kernel[i] = i * 7;
-	for (size_t i = 0; i < 8192; i++)
+	for (size_t i = 0; i < 1024; i++)
 		s->disk[i] = i * 5 + (i >> 8);
 }
 
@@ -66,13 +66,13 @@ static inline int write_objects(struct snapshot *s)
 	if (rc == 0)
 		rc = stream_object(w, STREAM_DISK);
 	if (rc == 0)
-		rc = stream_data(w, 0, s->disk, 4096);
+		rc = stream_data(w, 0, s->disk, 512);
 	if (rc == 0)
-		rc = stream_data(w, 4096, s->disk + 4096, 4096);
+		rc = stream_data(w, 512, s->disk + 512, 512);
 	if (rc == 0 && s->head.from[0])
-		rc = stream_zero(w, 8192, 2048);
+		rc = stream_zero(w, 1024, 512);
 	if (rc == 0 && s->head.from[0])
-		rc = stream_zero(w, 10240, 2048);
+		rc = stream_zero(w, 1536, 512);
 	return rc;
 }
 
