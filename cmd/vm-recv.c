@@ -571,15 +571,12 @@ static int parse_texts(const struct receiver *r, struct received *d)
 /* All has come: it becomes a snapshot. */
 static int place(struct receiver *r, const struct received *d)
 {
-	int rc = sync_outputs(r);
+	int rc = keep(r);
 
 	close_outputs(r);
 	if (rc < 0)
 		return rc;
-	rc = d->from ? received_onto(d, common.lock_wait) : received_new(d);
-	arrival_remove(&r->arrival);
-	r->has_point = false;
-	return rc;
+	return d->from ? received_onto(d, common.lock_wait) : received_new(d);
 }
 
 static int finish(struct receiver *r)
@@ -606,7 +603,8 @@ static int on_end(struct stream_reader *reader)
 	struct receiver *r = receiver(reader);
 	int rc = finish(r);
 
-	if (rc < 0 && r->has_point) {	/* right in itself, and refused */
+	/* who finds the VM busy comes back with the token, and little more */
+	if (rc != -E_BUSY) {
 		close_outputs(r);
 		arrival_remove(&r->arrival);
 	}

@@ -427,8 +427,12 @@ static int link_files(const struct snap *sn, const struct snap_meta *meta,
 		      int dir)
 {
 	autobuf struct buf text = BUF_INIT;
+	autoclose int lock = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC,
+				    0600);
 	int rc;
 
+	if (lock < 0)
+		return -errno;
 	if (meta) {
 		snap_meta_format(meta, &text);
 		rc = text.failed ? -ENOMEM : file_replace(dir, "meta",

@@ -321,6 +321,61 @@ vm() {
 	(($(stat -c %b "$THERE/vms/web1/snap/live1/mem") < 100))
 }
 
+@test "a disk over an image, or over one elsewhere, is sent with all that shows" {
+	vm
+	qemu-img convert -O qcow2 "$(frozen web1 s0)" image.qcow2
+	vm-image import image.qcow2 --name img >/dev/null
+	vm-create over --image img >/dev/null
+	change over 3 64 0
+	freeze over s0 1795000000
+	vm-send over@ | there vm-recv
+	qemu-img convert -O raw "$(frozen over s0)" want.raw
+	qemu-img compare -q "$(there frozen over s0)" want.raw
+	truncate -s 4M "$BATS_TEST_TMPDIR/out.raw"
+	vm-create out --disk "$BATS_TEST_TMPDIR/out.raw" >/dev/null
+	qemu-io -f raw -c 'write -P 5 0 64k' out.raw >/dev/null
+	freeze out s0 1795000000
+	change out 6 64 64
+	freeze out s1 1795000001
+	{ vm-send out@s0; vm-send -i @s0 out@s1; } | there vm-recv
+	qemu-io -r -c 'read -P 5 0 64k' -c 'read -P 6 64k 64k' "$(there top out)"
+	run grep -r base= "$THERE/vms"
+	[ "$status" = 1 ]
+}
+
+@test "a difference goes onto a clone in the same state, and rests on what that does" {
+	vm
+	truncate -s 4M "$BATS_TEST_TMPDIR/out.raw"
+	vm-create out --disk "$BATS_TEST_TMPDIR/out.raw" >/dev/null
+	freeze out s0 1795000000
+	change out 6 64 64
+	freeze out s1 1795000001
+	vm-send -i @s0 out@s1 >s1.vms
+	cp -a "$VM_STATE/vms/out" "$VM_STATE/vms/copy"
+	rm -r "$VM_STATE/vms/copy/snap/s1"
+	vm-recv copy <s1.vms
+	grep -q base= "$VM_STATE/vms/copy/snap/s1/config"
+	qemu-img compare -q "$(frozen copy s1)" "$(frozen out s1)"
+}
+
+@test "while the VM's snapshots are in use what came waits, and is soon done then" {
+	vm
+	change web1 1 640 0
+	freeze web1 s1 1795000001
+	vm-send web1@s0 | there vm-recv
+	exec {lock}<>"$THERE/vms/web1/snap/.lock"
+	python3 -c 'import fcntl, struct, sys
+fcntl.fcntl(int(sys.argv[1]), 37, struct.pack("hhqqi", 1, 0, 0, 0, 0))' "$lock"
+	run there vm-recv < <(vm-send -i @s0 web1@s1)
+	echo "$output"
+	[ "$status" = 11 ]
+	exec {lock}>&-
+	vm-send --resume "$(there vm-recv --token web1)" >rest.vms
+	[ "$(stat -c %s rest.vms)" -lt 4000 ]
+	there vm-recv <rest.vms
+	same s1
+}
+
 @test "no snapshot, no VM, a terminal, a full disk, a reader that left: said, each with its code" {
 	vm
 	vm-create web2 >/dev/null

@@ -50,7 +50,7 @@ TEST(several_snapshots_and_several_streams_follow_one_another)
 	EQ(t.ended, 3);
 }
 
-TEST(every_flipped_bit_is_found)
+TEST(a_flipped_bit_in_any_byte_is_found)
 {
 	autobuf struct buf b = BUF_INIT;
 	struct snapshot s;
@@ -239,7 +239,7 @@ TEST(a_window_ends_when_it_is_full)
 TESTS(T(what_was_written_is_read),
       T(an_increment_says_what_became_zeros_and_of_which_snapshot_it_is_one),
       T(several_snapshots_and_several_streams_follow_one_another),
-      T(every_flipped_bit_is_found),
+      T(a_flipped_bit_in_any_byte_is_found),
       T(a_stream_cut_anywhere_is_found_and_gone_on_with),
       T(a_stream_is_not_gone_on_with_from_another_point_or_by_other_data),
       T(a_later_format_is_refused_as_such),
