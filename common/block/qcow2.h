@@ -106,6 +106,13 @@ int qcow2_set_backing(struct block *b, struct block *backing);
 int qcow2_rebase(int fd, const char *backing, const char *format);
 
 /*
+ * The same of an image that is open, to be written: nobody is in B, whose lock
+ * stays as it is.
+ */
+int qcow2_rename_backing(struct block *b, const char *backing,
+			 const char *format);
+
+/*
  * Whether the image has something of its own at OFF, data or zeros (1), or shows
  * what is below (0); of *N bytes, LEN at most, that holds. Or -errno.
  */

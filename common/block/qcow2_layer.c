@@ -145,6 +145,15 @@ static int put_header(int fd, const struct buf *b)
 	return rc < 0 ? fail(-rc, "%s", strerror(-rc)) : 0;
 }
 
+int qcow2_rename_backing(struct block *b, const char *backing,
+			 const char *format)
+{
+	autobuf struct buf header = BUF_INIT;
+	int fd = qcow2_of(b)->fd, rc = new_header(fd, &header, backing, format);
+
+	return rc < 0 ? rc : put_header(fd, &header);
+}
+
 int qcow2_rebase(int fd, const char *backing, const char *format)
 {
 	autobuf struct buf b = BUF_INIT;

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/err.h"
 #include "boot/layout.h"
@@ -176,7 +177,7 @@ static int put_table(struct acpi_writer *w, struct acpi_header *h,
 	h->creator_revision = to_le32(1);
 	h->checksum = 0;
 	h->checksum = checksum(h, len);
-	if (!in_range(*at, len, PV_ACPI_BASE + PV_ACPI_BYTES) ||
+	if (!in_range(*at, len, PV_GENERATION) ||
 	    mem_write(w->mem, *at, h, len) < 0)
 		return fail(E_CONFIG, "memory: no room for the ACPI tables "
 			    "(at least 2M)");
@@ -257,6 +258,17 @@ static int put_rsdp(struct acpi_writer *w, gpa_t xsdt)
 	r.checksum = checksum(&r, offsetof(struct acpi_rsdp, length));
 	r.checksum_all = checksum(&r, sizeof(r));
 	return mem_write(w->mem, PV_ACPI_BASE, &r, sizeof(r));
+}
+
+int acpi_new_generation(const struct mem *m)
+{
+	uint8_t id[16];
+
+	if (getrandom(id, sizeof(id), 0) != sizeof(id))
+		return fail_sys("getrandom");
+	if (mem_write(m, PV_GENERATION, id, sizeof(id)) < 0)
+		return fail(E_CONFIG, "memory: less than 1M");
+	return 0;
 }
 
 int acpi_build(const struct mem *m, unsigned ncpus, gpa_t *rsdp)

@@ -8,6 +8,8 @@
  *	RSDP -> XSDT -> FADT -> DSDT (pv.asl)
  *	             -> MADT	one local APIC per vCPU, the I/O APIC
  *	             -> MCFG	PCI configuration space
+ *
+ * One page of them is the generation's, which the DSDT points to.
  */
 #ifndef BOOT_ACPI_H
 #define BOOT_ACPI_H
@@ -19,5 +21,13 @@
  * where a kernel finds them. 0 or -errno with a sentence.
  */
 int acpi_build(const struct mem *m, unsigned ncpus, gpa_t *rsdp);
+
+/*
+ * Gives the machine an identity that no other has (Microsoft, "Virtual Machine
+ * Generation ID"): 16 random bytes at PV_GENERATION, which the DSDT names. At
+ * its start, and when it goes on from a saved state: its guest, told of the
+ * event, takes new randomness. 0 or -errno with a sentence.
+ */
+int acpi_new_generation(const struct mem *m);
 
 #endif

@@ -5,7 +5,8 @@
  *
  *	        0 .. 9ffff	RAM; the first pages hold what a kernel is
  *				handed when it starts (below)
- *	    e0000 .. fffff	RAM, reserved: the ACPI tables
+ *	    e0000 .. fffff	RAM, reserved: the ACPI tables; at ff000 the
+ *				generation, at ffff0 a reset vector
  *	   100000 .. bfffffff	RAM: kernel at its own place, initrd at the top
  *	 c0000000 .. dfffffff	PCI memory window: the BARs
  *	 e0000000 .. e00fffff	PCI configuration space (ECAM) of bus 0
@@ -25,6 +26,7 @@ enum {
 	PV_BASE_END = 0xa0000,		/* RAM that PC software expects */
 	PV_ACPI_BASE = 0xe0000,		/* RSDP first, then the tables */
 	PV_ACPI_BYTES = 0x20000,
+	PV_GENERATION = 0xff000,	/* 16 bytes, in a page without tables */
 	PV_KERNEL_MIN = 0x100000,	/* no kernel is loaded below */
 
 	PV_PCI_BASE = 0xc0000000ULL,
@@ -78,6 +80,7 @@ enum {
 	PV_SLEEP_TYPE_S5 = 5,
 	PV_SLEEP_OFF = PV_SLEEP_TYPE_S5 << 2 | PV_SLEEP_ENABLE,
 	PV_EVENT_POWER_BUTTON = 1 << 0,
+	PV_EVENT_GENERATION = 1 << 1,
 };
 
 /* Interrupts: GSI = pin of the I/O APIC. */

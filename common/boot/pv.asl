@@ -43,6 +43,15 @@ DefinitionBlock ("", "DSDT", 2, "VMUTIL", "VMUTILPV", 1)
 			Name (_UID, 0)
 		}
 
+		/* Where the generation is kept: 16 bytes, other ones after a restore. */
+		Device (VGEN)
+		{
+			Name (_HID, "VMUT0001")
+			Name (_CID, Package () { "VM_Gen_Counter", "VMGENCTR" })
+			Name (_DDN, "VM_Gen_Counter")
+			Name (ADDR, Package () { 0x000FF000, 0 })
+		}
+
 		/* Events come as an edge; reading the register clears it. */
 		Device (GED)
 		{
@@ -63,6 +72,10 @@ DefinitionBlock ("", "DSDT", 2, "VMUTIL", "VMUTILPV", 1)
 				If (Local0 & 1)
 				{
 					Notify (PWRB, 0x80)
+				}
+				If (Local0 & 2)
+				{
+					Notify (VGEN, 0x80)
 				}
 			}
 		}

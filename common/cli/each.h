@@ -35,8 +35,7 @@ struct each {
 	bool quiet;		/* print no names */
 	/*
 	 * The job prints what it acted on, by out_name(), being another name;
-	 * when that fails it returns so. What it returns beyond 0 is its exit
-	 * status, all having been said.
+	 * when that fails it returns so.
 	 */
 	bool prints;
 	uint64_t parallel;	/* 0: number of CPUs */

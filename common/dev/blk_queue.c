@@ -169,6 +169,31 @@ out:
 	virtq_want_kick(q->vq, false);
 }
 
+/* All that was taken is done, and the driver told. */
+static void finish(struct blk_queue *q)
+{
+	struct blk_request *r = take_ptr(q->held);
+
+	if (r)
+		blk_run(r);
+	queue_drain(q->io);
+	virtq_signal(q->vq);
+}
+
+static void wait_for_unquiesce(struct blk_queue *q)
+{
+	struct virtio_blk *b = q->blk;
+
+	pthread_mutex_lock(&b->rest_lock);
+	/* Not until `pausing` ends: it may be set anew before we look. */
+	q->quiet = b->pausing;
+	pthread_cond_broadcast(&b->rest);
+	while (q->quiet && !b->stopping)
+		pthread_cond_wait(&b->rest, &b->rest_lock);
+	q->quiet = false;
+	pthread_mutex_unlock(&b->rest_lock);
+}
+
 static void *serve(void *arg)
 {
 	struct blk_queue *q = arg;
@@ -176,8 +201,16 @@ static void *serve(void *arg)
 
 	virtq_want_kick(q->vq, false);
 	while (!q->blk->stopping) {
+		/* Read first: a retry before a quiesce comes before it. */
+		bool pausing = q->blk->pausing;
+
 		if (atomic_exchange(&q->again, false))
 			take_up_parked(q);
+		if (pausing) {
+			finish(q);
+			wait_for_unquiesce(q);
+			continue;
+		}
 		n = let_go(q) + take(q);
 		queue_kick(q->io);
 		n += queue_reap(q->io);
@@ -215,7 +248,7 @@ int blk_queue_start(struct blk_queue *q)
 
 	q->used = 0;
 	q->spare = q->parked = q->held = NULL;
-	q->again = false;
+	q->again = q->quiet = false;
 	q->slot = calloc(q->vq->size, sizeof(*q->slot));
 	rc = q->slot ? queue_open(&q->io, b->disk, q->vq->size,
 				  !b->conf.threads) : -ENOMEM;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/section.h"
 
 enum {
 	KEYBOARD_STATUS = 0xfd,	/* all ones but "input buffer full" */
@@ -19,6 +20,8 @@ enum {
 	SLEEP_TYPE = 7 << SLEEP_TYPE_SHIFT,
 	SLEEP_ENABLE = 1 << 5,
 	WAKE_STATUS = 1 << 7,
+
+	EVENTS = DOORS_EVENT_POWER | DOORS_EVENT_GENERATION,
 };
 
 static uint64_t keyboard_read(void *dev, uint64_t off, unsigned size)
@@ -135,12 +138,67 @@ static void acpi_write(void *dev, uint64_t off, unsigned size, uint64_t val)
  * Each press is an edge of its own: one that met a masked pin is lost, and
  * the event it was for may never have been read.
  */
-void doors_press_power(struct doors *d)
+static void happen(struct doors *d, uint8_t event)
 {
 	pthread_mutex_lock(&d->lock);
-	d->events |= DOORS_EVENT_POWER;
+	d->events |= event;
 	pthread_mutex_unlock(&d->lock);
 	irq_pulse(d->line);
+}
+
+void doors_press_power(struct doors *d)
+{
+	happen(d, DOORS_EVENT_POWER);
+}
+
+void doors_new_generation(struct doors *d)
+{
+	happen(d, DOORS_EVENT_GENERATION);
+}
+
+void doors_save(struct doors *d, struct buf *b)
+{
+	struct section_out s;
+
+	pthread_mutex_lock(&d->lock);
+	section_begin(&s, b, "doors", 1);
+	put_u8(&s, d->system_val);
+	put_u8(&s, d->reset_val);
+	put_u8(&s, d->sleep_control);
+	put_u8(&s, d->sleep_status);
+	put_u8(&s, d->events);
+	section_end(&s);
+	pthread_mutex_unlock(&d->lock);
+}
+
+int doors_load(struct doors *d, struct sections *all)
+{
+	uint8_t system, reset, control, status, events;
+	struct section s;
+	int rc = section_take(all, "doors", 1, &s);
+
+	if (rc < 0)
+		return rc;
+	system = get_u8(&s);
+	reset = get_u8(&s);
+	control = get_u8(&s);
+	status = get_u8(&s);
+	events = get_u8(&s);
+	rc = section_done(&s, system & ~SYSTEM_A20 || reset & ~RESET_KEPT ||
+			  control & ~SLEEP_TYPE || status & ~WAKE_STATUS ||
+			  events & ~EVENTS);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&d->lock);
+	d->system_val = system;
+	d->reset_val = reset;
+	d->sleep_control = control;
+	d->sleep_status = status;
+	d->events = events;
+	pthread_mutex_unlock(&d->lock);
+	if (events)
+		irq_pulse(d->line);
+	return 0;
 }
 
 static const struct bus_ops keyboard_ops = { keyboard_read, keyboard_write };

@@ -22,7 +22,8 @@
  *
  * Threads: registers are accessed by any vCPU. event() is called on the
  * vCPU's thread, without a lock held; it may be called again, and by several
- * at once, until the machine stops. doors_press_power() is for any thread.
+ * at once, until the machine stops. doors_press_power() and doors_new_generation() are for any
+ * thread.
  */
 #ifndef DEV_DOORS_H
 #define DEV_DOORS_H
@@ -48,7 +49,11 @@ enum {
 
 	DOORS_SLEEP_S5 = 5,		/* SLP_TYP, as the DSDT's \_S5 says */
 	DOORS_EVENT_POWER = 1 << 0,	/* the power button */
+	DOORS_EVENT_GENERATION = 1 << 1,	/* the machine is another one */
 };
+
+struct buf;
+struct sections;
 
 struct doors {
 	void (*event)(void *ctx, enum door_event e);
@@ -79,5 +84,16 @@ void doors_release(struct doors *d);
 
 /* Presses the power button; what comes of it is the guest's decision. */
 void doors_press_power(struct doors *d);
+
+/*
+ * Tells the guest that it goes on from a state that may have gone on before:
+ * what it took for its own alone (keys, random numbers) others may have too.
+ */
+void doors_new_generation(struct doors *d);
+
+/* The section "doors". An event that was not read yet is told of again. */
+void doors_save(struct doors *d, struct buf *b);
+/* Any thread, no vCPU runs. 0; -E_VERIFY, -E_CONFIG, -ENOENT with a sentence. */
+int doors_load(struct doors *d, struct sections *all);
 
 #endif

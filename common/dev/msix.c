@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/section.h"
+
 enum {
 	CAP_CONTROL = 2,	/* offsets in the capability */
 	CAP_TABLE = 4,
@@ -203,4 +205,46 @@ void msix_fire(struct msix *m, uint16_t vector)
 	else if (m->enabled && vector_route(m, vector))
 		msi_fire(&m->vector[vector].msi);
 	pthread_mutex_unlock(&m->lock);
+}
+
+void msix_save(struct msix *m, struct section_out *s)
+{
+	pthread_mutex_lock(&m->lock);
+	put_u8(s, m->n);
+	for (unsigned i = 0; i < m->n; i++) {
+		put_bytes(s, m->table + i * MSIX_ENTRY_SIZE, MSIX_ENTRY_SIZE);
+		put_u8(s, m->vector[i].pending);
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* As a guest writes it: so what it cannot write is not set here either. */
+static void load_vector(struct msix *m, unsigned i, struct section *s)
+{
+	uint8_t entry[MSIX_ENTRY_SIZE];
+
+	get_bytes(s, entry, sizeof(entry));
+	for (unsigned b = 0; b < MSIX_ENTRY_SIZE; b++)
+		table_write_byte(m, i * MSIX_ENTRY_SIZE + b, entry[b]);
+	m->vector[i].pending = get_u8(s) & 1;
+}
+
+int msix_load(struct msix *m, struct section *s)
+{
+	unsigned control = pci_get(m->dev, m->cap + CAP_CONTROL, 2);
+	bool wrong = get_u8(s) != m->n;
+
+	pthread_mutex_lock(&m->lock);
+	vectors_reset(m);
+	for (unsigned i = 0; i < m->n && !wrong && !s->failed; i++)
+		load_vector(m, i, s);
+	if (wrong || s->failed)
+		vectors_reset(m);
+	m->enabled = control & CONTROL_ENABLE;
+	m->masked = control & CONTROL_MASK;
+	/* One that is not masked has been sent; if not, it is now. */
+	for (unsigned i = 0; i < m->n; i++)
+		vector_unmasked(m, i);
+	pthread_mutex_unlock(&m->lock);
+	return section_done(s, wrong);
 }

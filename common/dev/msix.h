@@ -69,4 +69,12 @@ bool msix_enabled(struct msix *m);
 /* Sends VECTOR, or keeps it pending; nothing if there is no such vector. */
 void msix_fire(struct msix *m, uint16_t vector);
 
+/*
+ * Table and pending bits, a part of the section of the function; whether they
+ * are in use is in its configuration space, which must be loaded before.
+ * Routes are made anew as vectors are delivered. 0 or -E_VERIFY.
+ */
+void msix_save(struct msix *m, struct section_out *s);
+int msix_load(struct msix *m, struct section *s);
+
 #endif

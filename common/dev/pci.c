@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/section.h"
 
 enum {
 	FUNCTION_SIZE = 4096,	/* of ECAM for one function */
@@ -23,7 +24,7 @@ static uint64_t all_ones(unsigned size)
 	return size >= 8 ? UINT64_MAX : (1ULL << (8 * size)) - 1;
 }
 
-static uint64_t get_bytes(const uint8_t *at, unsigned size)
+static uint64_t field_get(const uint8_t *at, unsigned size)
 {
 	uint64_t val = 0;
 
@@ -32,7 +33,7 @@ static uint64_t get_bytes(const uint8_t *at, unsigned size)
 	return val;
 }
 
-static void put_bytes(uint8_t *at, unsigned size, uint64_t val)
+static void field_put(uint8_t *at, unsigned size, uint64_t val)
 {
 	for (unsigned i = 0; i < size; i++)
 		at[i] = val >> (8 * i);
@@ -41,13 +42,13 @@ static void put_bytes(uint8_t *at, unsigned size, uint64_t val)
 uint64_t pci_get(const struct pci_dev *d, unsigned off, unsigned size)
 {
 	assert(size <= 8 && in_range(off, size, PCI_CONFIG_SIZE));
-	return get_bytes(d->config + off, size);
+	return field_get(d->config + off, size);
 }
 
 void pci_put(struct pci_dev *d, unsigned off, unsigned size, uint64_t val)
 {
 	assert(size <= 8 && in_range(off, size, PCI_CONFIG_SIZE));
-	put_bytes(d->config + off, size, val);
+	field_put(d->config + off, size, val);
 }
 
 /* ------------------------------------------------------------------ BARs */
@@ -62,7 +63,7 @@ static uint64_t bar_address(const struct pci_dev *d, unsigned i, uint64_t *mask)
 {
 	unsigned width = d->bar[i].kind == PCI_BAR_MEM64 ? 8 : 4;
 
-	*mask = get_bytes(d->writable + bar_offset(i), width);
+	*mask = field_get(d->writable + bar_offset(i), width);
 	return pci_get(d, bar_offset(i), width) & *mask;
 }
 
@@ -354,7 +355,7 @@ void pci_dev_init(struct pci_dev *d, const char *name,
 	pci_put(d, PCI_SUBSYSTEM_VENDOR, 2, ids->subsystem_vendor);
 	pci_put(d, PCI_SUBSYSTEM, 2, ids->subsystem);
 	pci_put(d, PCI_IRQ_PIN, 1, pin);
-	put_bytes(d->writable + PCI_COMMAND, 2,
+	field_put(d->writable + PCI_COMMAND, 2,
 		  PCI_COMMAND_MASTER | PCI_COMMAND_INTX_OFF);
 	d->writable[PCI_CACHE_LINE] = 0xff;
 	d->writable[PCI_IRQ_LINE] = 0xff;
@@ -370,7 +371,7 @@ void pci_dev_bar(struct pci_dev *d, unsigned i, enum pci_bar_kind kind,
 	d->bar[i].kind = kind;
 	d->bar[i].region = (struct region){ .size = size, .ops = ops,
 					    .dev = dev, .name = d->name };
-	put_bytes(d->writable + bar_offset(i), wide ? 8 : 4, ~(size - 1));
+	field_put(d->writable + bar_offset(i), wide ? 8 : 4, ~(size - 1));
 	pci_put(d, bar_offset(i), 4, kind == PCI_BAR_IO ? BAR_IO :
 		wide ? BAR_64 : 0);
 	d->writable[PCI_COMMAND] |= kind == PCI_BAR_IO ? PCI_COMMAND_IO :
@@ -467,6 +468,72 @@ void pci_bus_reset(struct pci_bus *b)
 			dev_reset(b->dev[i]);
 	__atomic_store_n(&b->address, 0, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&b->lock);
+}
+
+/* ---------------------------------------------------- saving and loading */
+
+void pci_dev_save(struct pci_dev *d, struct section_out *s)
+{
+	pthread_mutex_lock(&d->bus->lock);
+	put_bytes(s, d->config, sizeof(d->config));
+	pthread_mutex_unlock(&d->bus->lock);
+}
+
+/* Whether CONFIG is of a function like D: equal in what cannot be written. */
+static bool same_function(const struct pci_dev *d, const uint8_t *config)
+{
+	bool same = true;
+
+	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++)
+		same &= !((config[i] ^ d->pristine[i]) & ~d->writable[i]);
+	return same;
+}
+
+int pci_dev_load(struct pci_dev *d, struct section *s)
+{
+	uint8_t config[PCI_CONFIG_SIZE];
+
+	get_bytes(s, config, sizeof(config));
+	if (s->failed)
+		return section_done(s, false);
+	if (!same_function(d, config))
+		return fail(E_CONFIG, "%s: not the device that was saved",
+			    d->name);
+	pthread_mutex_lock(&d->bus->lock);
+	pthread_mutex_lock(&d->bus->intx_lock);
+	memcpy(d->config, config, sizeof(config));
+	intx_update(d);
+	pthread_mutex_unlock(&d->bus->intx_lock);
+	bars_update(d);
+	pthread_mutex_unlock(&d->bus->lock);
+	return 0;
+}
+
+void pci_bus_save(struct pci_bus *b, struct buf *to)
+{
+	struct section_out s;
+
+	section_begin(&s, to, "pci", 1);
+	put_u32(&s, __atomic_load_n(&b->address, __ATOMIC_RELAXED));
+	pci_dev_save(&b->bridge, &s);
+	section_end(&s);
+}
+
+int pci_bus_load(struct pci_bus *b, struct sections *all)
+{
+	struct section s;
+	uint32_t address;
+	int rc = section_take(all, "pci", 1, &s);
+
+	if (rc < 0)
+		return rc;
+	address = get_u32(&s);
+	rc = section_done(&s, address & ~ADDRESS_BITS);
+	if (rc == 0)
+		rc = pci_dev_load(&b->bridge, &s);
+	if (rc == 0)
+		__atomic_store_n(&b->address, address, __ATOMIC_RELAXED);
+	return rc;
 }
 
 /* --------------------------------------------------------------- the bus */

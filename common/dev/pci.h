@@ -37,6 +37,11 @@
 #include "vmm/bus.h"
 #include "vmm/irq.h"
 
+struct buf;
+struct sections;
+struct section;
+struct section_out;
+
 enum {
 	PCI_CONFIG_SIZE = 256,
 	PCI_SLOTS = 32,
@@ -158,6 +163,23 @@ int pci_bus_add(struct pci_bus *b, struct pci_dev *d, unsigned devfn);
 void pci_bus_remove(struct pci_dev *d);
 /* Every function as it was when it was added. */
 void pci_bus_reset(struct pci_bus *b);
+
+/*
+ * The section "pci": what is the bus's own. The pins are not saved: functions
+ * raise theirs again when they are loaded.
+ */
+void pci_bus_save(struct pci_bus *b, struct buf *to);
+/* 0; -E_VERIFY, -E_CONFIG, -ENOENT with a sentence. Before the functions'. */
+int pci_bus_load(struct pci_bus *b, struct sections *all);
+
+/*
+ * Configuration space, as a part of the section of whoever owns D. Loading
+ * sets what a guest could have written, and decodes the BARs; the rest must be
+ * as it was, else -E_CONFIG: a guest has seen another device. D's ops are not
+ * told but of BARs.
+ */
+void pci_dev_save(struct pci_dev *d, struct section_out *s);
+int pci_dev_load(struct pci_dev *d, struct section *s);
 
 /* D is zeroed first. OPS and NAME must stay. PIN: 0 none, 1 INTA .. 4 INTD. */
 void pci_dev_init(struct pci_dev *d, const char *name,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/section.h"
 
 enum reg { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 
@@ -179,9 +180,10 @@ static void write_interrupts(struct serial *s, uint8_t val)
 	s->ier = val & IER_ALL;
 }
 
+static const uint8_t triggers[] = { 1, 4, 8, 14 };
+
 static void write_fifo_control(struct serial *s, uint8_t val)
 {
-	static const uint8_t triggers[] = { 1, 4, 8, 14 };
 	bool on = val & FCR_ENABLE;
 
 	if (on != s->fifo || (on && val & FCR_CLEAR_RECEIVED))
@@ -314,6 +316,90 @@ static size_t serial_input(struct chr_front *front, const void *data,
 		update_line(s);
 	pthread_mutex_unlock(&s->lock);
 	return taken;
+}
+
+void serial_save(struct serial *s, struct buf *b)
+{
+	struct section_out out;
+
+	pthread_mutex_lock(&s->lock);
+	section_begin(&out, b, "serial", 1);
+	put_u8(&out, s->ier);
+	put_u8(&out, s->lcr);
+	put_u8(&out, s->mcr);
+	put_u8(&out, s->scr);
+	put_u8(&out, s->dll);
+	put_u8(&out, s->dlm);
+	put_u8(&out, s->errors);
+	put_u8(&out, s->msr & MSR_DELTAS);
+	put_u8(&out, s->fifo);
+	put_u8(&out, s->trigger);
+	put_u8(&out, s->sent);
+	put_u8(&out, s->burst);
+	put_u8(&out, s->refused);
+	/* One that is not there is still read from an empty FIFO. */
+	put_u8(&out, s->count);
+	for (unsigned i = 0; i < SERIAL_FIFO; i++)
+		put_u8(&out, s->received[(s->first + i) % SERIAL_FIFO]);
+	section_end(&out);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static bool trigger_good(const struct serial *s)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(triggers); i++)
+		if (s->trigger == triggers[i])
+			return s->fifo || s->trigger == 1;
+	return false;
+}
+
+/* Whether S is as the functions above could have left it. */
+static bool state_good(const struct serial *s)
+{
+	return !(s->ier & ~IER_ALL) && !(s->mcr & ~MCR_ALL) &&
+		!(s->errors & ~LSR_OVERRUN) && !(s->msr & ~MSR_DELTAS) &&
+		s->count <= capacity(s) && trigger_good(s);
+}
+
+static void get_state(struct serial *to, struct section *in)
+{
+	to->ier = get_u8(in);
+	to->lcr = get_u8(in);
+	to->mcr = get_u8(in);
+	to->scr = get_u8(in);
+	to->dll = get_u8(in);
+	to->dlm = get_u8(in);
+	to->errors = get_u8(in);
+	to->msr = get_u8(in);
+	to->fifo = get_u8(in);
+	to->trigger = get_u8(in);
+	to->sent = get_u8(in);
+	to->burst = get_u8(in);
+	to->refused = get_u8(in);
+	to->count = get_u8(in);
+	get_bytes(in, to->received, sizeof(to->received));
+}
+
+int serial_load(struct serial *s, struct sections *all)
+{
+	struct serial state = { 0 };
+	struct section in;
+	size_t from = offsetof(struct serial, ier);
+	int rc = section_take(all, "serial", 1, &in);
+
+	if (rc < 0)
+		return rc;
+	get_state(&state, &in);
+	rc = section_done(&in, !state_good(&state));
+	if (rc < 0)
+		return rc;
+	state.msr |= modem_lines(&state);
+	pthread_mutex_lock(&s->lock);
+	memcpy((char *)s + from, (char *)&state + from, sizeof(state) - from);
+	ask_for_more(s);
+	update_line(s);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
 }
 
 int serial_init(struct serial *s, struct bus *ports, uint16_t base,

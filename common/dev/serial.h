@@ -43,6 +43,9 @@
 #include "vmm/bus.h"
 #include "vmm/irq.h"
 
+struct buf;
+struct sections;
+
 enum {
 	SERIAL_PORTS = 8,
 	SERIAL_FIFO = 16,
@@ -77,5 +80,10 @@ int serial_init(struct serial *s, struct bus *ports, uint16_t base,
 		struct irq_line *line, unsigned src, struct chr *chr);
 /* No vCPU runs any more, and the backend does not call input(). */
 void serial_release(struct serial *s);
+
+/* The section "serial". What the backend holds back is not the port's. */
+void serial_save(struct serial *s, struct buf *b);
+/* Sets the line too. 0; -E_VERIFY, -E_CONFIG, -ENOENT with a sentence. */
+int serial_load(struct serial *s, struct sections *all);
 
 #endif

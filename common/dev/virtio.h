@@ -28,6 +28,13 @@
  * DRIVER_OK, so that no kick is lost between; start() must look at its queues
  * once by itself. The driver may kick a queue that nobody serves: whoever
  * watches the descriptor always reads it.
+ *
+ * Saving and restoring. A device is saved at rest: no vCPU runs, and every
+ * chain that was taken has been given back (the device says in its header how
+ * it is brought to rest). It is loaded into one as after power-on, with all
+ * that a driver could have set checked as if it set it now; then, once
+ * everything of the machine is loaded and interrupts can be delivered,
+ * virtio_go_on() starts it, which is the only place to do so.
  */
 #ifndef DEV_VIRTIO_H
 #define DEV_VIRTIO_H
@@ -37,6 +44,11 @@
 
 #include "base/log.h"
 #include "vmm/mem.h"
+
+struct buf;
+struct section;
+struct section_out;
+struct sections;
 
 enum {
 	VIRTQ_MAX = 256,	/* descriptors in a queue; a power of two */
@@ -95,6 +107,13 @@ int virtq_push(struct virtq *q, const struct virtq_chain *c, uint32_t written);
 void virtq_signal(struct virtq *q);
 
 /*
+ * Interrupts if the driver waits for anything that is in the used ring, told
+ * of or not: an interrupt that was on its way when the machine was saved may
+ * be nowhere in what was saved.
+ */
+void virtq_signal_again(struct virtq *q);
+
+/*
  * Asks for kicks (ON) or not, by EVENT_IDX or the flag. After asking, call
  * virtq_pending(): what came before the request is not kicked for.
  */
@@ -135,6 +154,14 @@ struct virtio_ops {
 	int (*start)(struct virtio *v);
 	/* All use of queues and memory ends before this returns. */
 	void (*stop)(struct virtio *v);
+	/*
+	 * What the device has beside the core, as the section of its name;
+	 * both may be NULL. load() comes behind the core's, `lock` held, the
+	 * device not started: 0, or as virtio_load(). It may take a chain
+	 * back (last_avail - 1) that is to be served from where it was.
+	 */
+	void (*save)(struct virtio *v, struct section_out *s);
+	int (*load)(struct virtio *v, struct section *s);
 };
 
 /* What the transport does for the device. */
@@ -155,6 +182,7 @@ struct virtio {
 	uint64_t offered, features;	/* all bits; what the driver took */
 	uint8_t status;			/* atomic; see virtio_status() */
 	bool started;			/* between start() and stop() */
+	bool news;			/* a load changed the configuration */
 	bool broken;			/* NEEDS_RESET; atomic */
 	uint32_t config_generation;	/* atomic */
 	struct log_limit complaints;
@@ -207,6 +235,25 @@ void virtio_set_features(struct virtio *v, uint64_t features);
 void virtio_enable_queue(struct virtio *v, unsigned i, uint16_t size,
 			 gpa_t desc, gpa_t avail, gpa_t used);
 void virtio_reset(struct virtio *v);
+
+/*
+ * The sections NAME.virtio and, of a device that has more, NAME. LOCK held,
+ * the device at rest.
+ */
+void virtio_save(struct virtio *v, struct buf *b);
+/*
+ * Into a device as after virtio_init() or virtio_reset(), LOCK held. 0;
+ * -E_VERIFY damaged, -E_CONFIG not for this device, -ENOENT not there, with a
+ * sentence: then virtio_reset() is to follow.
+ */
+int virtio_load(struct virtio *v, struct sections *all);
+
+/*
+ * A device that was loaded goes on: if its driver uses it, it is told again
+ * of what it may not have heard, and the device is started. Once, behind all
+ * loading; no vCPU runs. 0 or -errno with a sentence.
+ */
+int virtio_go_on(struct virtio *v);
 
 /* Sets NEEDS_RESET, tells the driver, notes WHY (limited). Any thread. */
 void virtio_break(struct virtio *v, const char *why);

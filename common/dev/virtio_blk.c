@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 
 #include "base/err.h"
+#include "base/section.h"
 #include "dev/blk_queue.h"
 
 /* What the host's page cache and most disks work with. */
@@ -62,11 +63,19 @@ static void each_queue(struct virtio_blk *b, void (*fn)(struct blk_queue *q))
 		fn(&b->queue[i]);
 }
 
+static void end_rest(struct blk_queue *q)
+{
+	q->quiet = false;
+}
+
 static void blk_stop(struct virtio *v)
 {
 	struct virtio_blk *b = blk_of(v);
 
+	pthread_mutex_lock(&b->rest_lock);
 	b->stopping = true;
+	pthread_cond_broadcast(&b->rest);
+	pthread_mutex_unlock(&b->rest_lock);
 	each_queue(b, blk_queue_ring);
 	each_queue(b, blk_queue_join);
 	b->stall = 0;
@@ -114,6 +123,41 @@ static uint64_t features(const struct virtio_blk *b)
 		VIRTIO_F_BIT(VIRTIO_BLK_F_WRITE_ZEROES);
 }
 
+/* -- saving and loading -- */
+
+static void blk_save(struct virtio *v, struct section_out *s)
+{
+	struct virtio_blk *b = blk_of(v);
+
+	put_u64(s, block_bytes(b->disk));
+	put_u32(s, b->disk->block_size);
+	put_u8(s, b->disk->readonly);
+	put_u8(s, b->writeback);
+}
+
+/* The disk is what it was; or larger, of which the driver will be told. */
+static int blk_load(struct virtio *v, struct section *s)
+{
+	struct virtio_blk *b = blk_of(v);
+	uint64_t size = get_u64(s), now = block_bytes(b->disk);
+	uint32_t block_size = get_u32(s);
+	bool readonly = get_u8(s), writeback = get_u8(s);
+
+	if (s->failed || !size)
+		return section_done(s, true);
+	if (block_size != b->disk->block_size ||
+	    readonly != b->disk->readonly || now < size)
+		return fail(E_CONFIG, "%s: not the disk that was saved: "
+			    "%s", v->name, now < size ? "smaller" :
+			    readonly != b->disk->readonly ?
+			    "read-only or not" : "other blocks");
+	b->writeback = writeback;
+	v->news = now != size;
+	if (v->news)
+		__atomic_fetch_add(&v->config_generation, 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
 int virtio_blk_init(struct virtio_blk *b, const struct mem *mem,
 		    struct block *disk, const struct virtio_blk_conf *conf,
 		    const char *name)
@@ -127,6 +171,8 @@ int virtio_blk_init(struct virtio_blk *b, const struct mem *mem,
 		.config_write = config_write,
 		.start = blk_start,
 		.stop = blk_stop,
+		.save = blk_save,
+		.load = blk_load,
 	};
 	bool bells = true;
 	int rc;
@@ -146,6 +192,8 @@ int virtio_blk_init(struct virtio_blk *b, const struct mem *mem,
 			.blk = b, .vq = &b->virtio.queue[i], .bell = -1,
 		};
 	limit_init(&b->limit, &conf->rates);
+	pthread_mutex_init(&b->rest_lock, NULL);
+	pthread_cond_init(&b->rest, NULL);
 	each_queue(b, open_bell);
 	for (unsigned i = 0; i < conf->queues; i++)
 		bells = bells && b->queue[i].bell >= 0;
@@ -161,6 +209,8 @@ void virtio_blk_release(struct virtio_blk *b)
 	virtio_release(&b->virtio);
 	each_queue(b, close_bell);
 	limit_release(&b->limit);
+	pthread_cond_destroy(&b->rest);
+	pthread_mutex_destroy(&b->rest_lock);
 }
 
 /* -- what people ask for -- */
@@ -175,6 +225,102 @@ void virtio_blk_retry(struct virtio_blk *b)
 {
 	b->stall = 0;
 	each_queue(b, try_again);
+}
+
+/* Until every thread waits; then none uses its queue. */
+static void await_rest(struct virtio_blk *b)
+{
+	pthread_mutex_lock(&b->rest_lock);
+	for (unsigned i = 0; i < b->virtio.nqueues; i++)
+		while (b->queue[i].running && !b->queue[i].quiet)
+			pthread_cond_wait(&b->rest, &b->rest_lock);
+	pthread_mutex_unlock(&b->rest_lock);
+}
+
+static bool keeps_something(const struct virtio_blk *b)
+{
+	bool keeps = false;
+
+	for (unsigned i = 0; i < b->virtio.nqueues; i++)
+		keeps |= b->queue[i].running && b->queue[i].parked;
+	return keeps;
+}
+
+int virtio_blk_quiesce(struct virtio_blk *b)
+{
+	bool keeps;
+
+	pthread_mutex_lock(&b->virtio.lock);
+	b->pausing = true;
+	each_queue(b, blk_queue_ring);
+	await_rest(b);
+	keeps = keeps_something(b);
+	pthread_mutex_unlock(&b->virtio.lock);
+	if (!keeps)
+		return 0;
+	virtio_blk_unquiesce(b);
+	return fail(E_BUSY, "%s keeps what it could not write (make room, "
+		    "vm-resume)", b->virtio.name);
+}
+
+void virtio_blk_unquiesce(struct virtio_blk *b)
+{
+	pthread_mutex_lock(&b->rest_lock);
+	b->pausing = false;
+	each_queue(b, end_rest);
+	pthread_cond_broadcast(&b->rest);
+	pthread_mutex_unlock(&b->rest_lock);
+}
+
+static bool same_shape(const struct block *a, const struct block *b)
+{
+	return block_bytes(a) == block_bytes(b) &&
+		a->block_size == b->block_size && a->readonly == b->readonly;
+}
+
+/* What each thread at rest is to use; the one before it comes back. */
+static void swap_queues(struct virtio_blk *b, struct queue *io[VIRTIO_QUEUES])
+{
+	for (unsigned i = 0; i < b->virtio.nqueues; i++) {
+		struct queue *old = b->queue[i].io;
+
+		if (!b->queue[i].running)
+			continue;
+		b->queue[i].io = io[i];
+		io[i] = old;
+	}
+}
+
+static int replace(struct virtio_blk *b, struct block *disk)
+{
+	struct queue *io[VIRTIO_QUEUES] = { 0 };
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < b->virtio.nqueues; i++)
+		if (b->queue[i].running)
+			rc = queue_open(&io[i], disk, b->queue[i].vq->size,
+					!b->conf.threads);
+	if (rc == 0) {
+		swap_queues(b, io);
+		b->disk = disk;
+	}
+	for (unsigned i = 0; i < b->virtio.nqueues; i++)
+		queue_close(io[i]);
+	return rc;
+}
+
+int virtio_blk_set_disk(struct virtio_blk *b, struct block *disk)
+{
+	int rc;
+
+	assert(b->pausing);
+	if (!same_shape(b->disk, disk))
+		return fail(E_CONFIG, "%s: the other disk has another size or "
+			    "kind", b->virtio.name);
+	pthread_mutex_lock(&b->virtio.lock);
+	rc = replace(b, disk);
+	pthread_mutex_unlock(&b->virtio.lock);
+	return rc < 0 ? fail_in(rc, "%s", b->virtio.name) : 0;
 }
 
 int virtio_blk_resize(struct virtio_blk *b, uint64_t size)

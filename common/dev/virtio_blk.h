@@ -29,6 +29,13 @@
  * Limits: a request waits in its thread until the disk's rates allow it, and
  * the thread takes no other meanwhile: the queue fills, nothing sleeps.
  *
+ * Rest: virtio_blk_quiesce() has every thread end what it took, what waits for
+ * a limit too, give it back and wait; what the driver offers stays in the
+ * queues. So the device can be saved, and the disk be replaced, until
+ * virtio_blk_unquiesce(), after which each thread looks at its queue: the
+ * driver, which may have been promised that no kick is needed, will not kick
+ * again.
+ *
  * Threads: virtio_blk_init(), virtio_blk_release() and the functions behind
  * them are for the machine's thread; start and stop come under virtio.lock;
  * each struct blk_queue says what is its thread's.
@@ -127,6 +134,8 @@ struct blk_queue {
 	int bell;			/* eventfd: look at what is atomic */
 	atomic_bool again;		/* take up what is parked */
 
+	bool quiet;			/* it waits; under blk->rest_lock */
+
 	struct blk_request *slot;	/* as many as vq->size */
 	unsigned used;			/* of these, the ones ever used */
 	struct blk_request *spare;	/* given back */
@@ -144,6 +153,9 @@ struct virtio_blk {
 	struct limit limit;
 	atomic_bool writeback;		/* as the driver last said */
 	atomic_bool stopping;
+	atomic_bool pausing;		/* between quiesce and unquiesce */
+	pthread_mutex_t rest_lock;
+	pthread_cond_t rest;		/* a thread waits, or shall not any more */
 	atomic_int stall;		/* -errno of a parked request, or 0 */
 	struct log_limit errors;
 	struct blk_queue queue[VIRTIO_QUEUES];
@@ -166,6 +178,21 @@ static inline int virtio_blk_stall(const struct virtio_blk *b)
 {
 	return atomic_load(&b->stall);
 }
+
+/*
+ * Brings the device to rest; no vCPU runs. It takes as long as the disk does
+ * with what is under way. 0, or -E_BUSY with a sentence: it keeps what could
+ * not be written, and goes on as before.
+ */
+int virtio_blk_quiesce(struct virtio_blk *b);
+/* Goes on, nothing if it is not at rest. */
+void virtio_blk_unquiesce(struct virtio_blk *b);
+/*
+ * Puts DISK, which must stay, in the place of the disk, which is the caller's
+ * to close; the device is at rest. 0; -E_CONFIG it is no such disk (size, block
+ * size, read-only); -errno; with a sentence, and nothing has changed.
+ */
+int virtio_blk_set_disk(struct virtio_blk *b, struct block *disk);
 
 /*
  * Grows the disk to SIZE bytes and tells the driver. 0; -E_CONFIG smaller, or

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 
 #include "base/err.h"
+#include "base/section.h"
 
 enum { PIECE = 4096 };	/* copied at once */
 
@@ -51,6 +52,8 @@ static bool transmit(struct virtio_console *c)
 	while (left && chains) {
 		if (!c->sending && virtq_pop(q, &c->out) <= 0)
 			break;
+		if (!c->sending)	/* a load may have left a position */
+			c->sent = min_u64(c->sent, c->out.out_len);
 		c->sending = true;
 		n = send_part(c, left);
 		left -= n;
@@ -154,6 +157,39 @@ static void console_stop(struct virtio *v)
 	pthread_mutex_unlock(&c->lock);
 }
 
+static void console_save(struct virtio *v, struct section_out *s)
+{
+	struct virtio_console *c = console_of(v);
+
+	pthread_mutex_lock(&c->lock);
+	put_u8(s, c->refused);
+	put_u8(s, c->sending);
+	put_u64(s, c->sent);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* A chain half sent is taken once more, and sent from where that was. */
+static int console_load(struct virtio *v, struct section *s)
+{
+	struct virtio_console *c = console_of(v);
+	struct virtq *q = &v->queue[CONSOLE_TRANSMIT];
+	bool refused = get_u8(s), sending = get_u8(s);
+	uint64_t sent = get_u64(s);
+
+	if (s->failed || sent > VIRTQ_BYTES || (sent && !sending) ||
+	    (sending && !(virtio_status(v) & VIRTIO_DRIVER_OK && q->enabled)))
+		return section_done(s, true);
+	if (v->broken)
+		return 0;
+	pthread_mutex_lock(&c->lock);
+	c->refused = refused;
+	c->sent = sent;
+	if (sending)
+		q->last_avail--;
+	pthread_mutex_unlock(&c->lock);
+	return 0;
+}
+
 int virtio_console_init(struct virtio_console *c, const struct mem *mem,
 			struct loop *loop, struct chr *chr, const char *name)
 {
@@ -163,6 +199,8 @@ int virtio_console_init(struct virtio_console *c, const struct mem *mem,
 		.pci_class = 0x078000,
 		.start = console_start,
 		.stop = console_stop,
+		.save = console_save,
+		.load = console_load,
 	};
 	static void (*const fn[])(struct watch *, uint32_t) = {
 		[CONSOLE_RECEIVE] = on_receive,

@@ -2,13 +2,18 @@
 #include "dev/virtio_pci.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
+
+#include "base/err.h"
+#include "base/section.h"
 
 enum {
 	ISR_QUEUE = 1,
 	ISR_CONFIG = 2,
 	REVISION = 1,		/* 4.1.2.1: non-transitional */
 	PIN_INTA = 1,
+	STATE_VERSION = 1,		/* of what is saved */
 	PART_SIZE = 0x800,	/* of the BAR for the ISR and what is short */
 	CAP_LEN = 16,
 	NOTIFY_CAP_LEN = 20,
@@ -589,4 +594,117 @@ void virtio_pci_release(struct virtio_pci *p)
 	pci_bus_remove(&p->pci);
 	msix_release(&p->msix);
 	pthread_mutex_destroy(&p->isr_lock);
+}
+
+/* ---------------------------------------------------- saving and loading */
+
+static void save_registers(struct virtio_pci *p, struct section_out *s)
+{
+	put_u32(s, p->device_select);
+	put_u32(s, p->driver_select);
+	put_u64(s, p->driver_features);
+	put_u16(s, p->queue_select);
+	put_u16(s, p->config_vector);
+	for (unsigned i = 0; i < p->dev->nqueues; i++) {
+		put_u16(s, p->queue[i].size);
+		put_u64(s, p->queue[i].desc);
+		put_u64(s, p->queue[i].driver);
+		put_u64(s, p->queue[i].device);
+		put_u16(s, p->dev->queue[i].vector);
+	}
+	pthread_mutex_lock(&p->isr_lock);
+	put_u8(s, p->isr);
+	pthread_mutex_unlock(&p->isr_lock);
+}
+
+void virtio_pci_save(struct virtio_pci *p, struct buf *b)
+{
+	char name[SECTION_NAME];
+	struct section_out s;
+
+	snprintf(name, sizeof(name), "%s.pci", p->dev->name);
+	section_begin(&s, b, name, STATE_VERSION);
+	pci_dev_save(&p->pci, &s);
+	msix_save(&p->msix, &s);
+	pthread_mutex_lock(&p->dev->lock);
+	save_registers(p, &s);
+	section_end(&s);
+	virtio_save(p->dev, b);
+	pthread_mutex_unlock(&p->dev->lock);
+}
+
+/* A vector, none where there is no such; dev->lock held from here on. */
+static uint16_t get_vector(const struct virtio_pci *p, struct section *s)
+{
+	return good_vector(p, to_le16(get_u16(s)));
+}
+
+/* An enabled queue's registers do not change any more. */
+static bool registers_good(const struct virtio_pci *p, unsigned i)
+{
+	const struct virtio_pci_queue *r = &p->queue[i];
+	const struct virtq *q = &p->dev->queue[i];
+
+	return !q->enabled || (r->size == q->size && r->desc == q->desc &&
+			       r->driver == q->avail && r->device == q->used);
+}
+
+/* Behind the core's, whose features and queues must be the same. */
+static int load_registers(struct virtio_pci *p, struct section *s)
+{
+	uint8_t isr;
+	bool wrong;
+
+	p->device_select = get_u32(s);
+	p->driver_select = get_u32(s);
+	p->driver_features = get_u64(s);
+	p->queue_select = get_u16(s);
+	wrong = p->driver_features != p->dev->features;
+	__atomic_store_n(&p->config_vector, get_vector(p, s), __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < p->dev->nqueues; i++) {
+		p->queue[i].size = get_u16(s);
+		p->queue[i].desc = get_u64(s);
+		p->queue[i].driver = get_u64(s);
+		p->queue[i].device = get_u64(s);
+		__atomic_store_n(&p->dev->queue[i].vector, get_vector(p, s),
+				 __ATOMIC_RELAXED);
+		wrong |= !registers_good(p, i);
+	}
+	isr = get_u8(s);
+	wrong |= isr & ~(ISR_QUEUE | ISR_CONFIG);
+	if (!s->failed && !wrong)
+		isr_add(p, isr);
+	return section_done(s, wrong);
+}
+
+static int load(struct virtio_pci *p, struct section *s, struct sections *all)
+{
+	int rc = pci_dev_load(&p->pci, s);
+
+	if (rc == 0)
+		rc = msix_load(&p->msix, s);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&p->dev->lock);
+	rc = virtio_load(p->dev, all);
+	if (rc == 0)
+		rc = load_registers(p, s);
+	pthread_mutex_unlock(&p->dev->lock);
+	return rc;
+}
+
+int virtio_pci_load(struct virtio_pci *p, struct sections *all)
+{
+	char name[SECTION_NAME];
+	struct section s;
+	int rc;
+
+	snprintf(name, sizeof(name), "%s.pci", p->dev->name);
+	rc = section_take(all, name, STATE_VERSION, &s);
+	if (rc < 0)
+		return rc;
+	rc = load(p, &s, all);
+	if (rc < 0)
+		reset(&p->pci);
+	return rc;
 }

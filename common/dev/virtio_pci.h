@@ -99,4 +99,17 @@ void virtio_pci_init(struct virtio_pci *p, struct virtio *v,
 /* Stops the device; takes the function off its bus. */
 void virtio_pci_release(struct virtio_pci *p);
 
+/*
+ * The sections NAME.pci, NAME.virtio and, of a device that has more, NAME: all
+ * that the function, MSI-X and the device are. The device is at rest.
+ */
+void virtio_pci_save(struct virtio_pci *p, struct buf *b);
+/*
+ * Into a function on its bus as after power-on; no vCPU runs. The device is not
+ * started: virtio_go_on() does that, once all else is loaded. 0; -E_VERIFY
+ * damaged, -E_CONFIG another device, -ENOENT not there, with a sentence: then
+ * the device is as after a reset.
+ */
+int virtio_pci_load(struct virtio_pci *p, struct sections *all);
+
 #endif

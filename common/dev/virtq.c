@@ -241,6 +241,14 @@ void virtq_signal(struct virtq *q)
 		q->dev->transport->interrupt(q->dev, q);
 }
 
+/* As if all that is in the ring had been put there just now. */
+void virtq_signal_again(struct virtq *q)
+{
+	q->signalled = q->used_idx - q->size;
+	q->signalled_valid = true;
+	virtq_signal(q);
+}
+
 /* ------------------------------------------------- what is in the chain */
 
 /* Visits the bytes [OFF, OFF+LEN) of N segments; how many FN was given. */

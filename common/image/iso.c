@@ -362,3 +362,62 @@ int iso_write(int fd, const char *label, const struct iso_file *file,
 	}
 	return rc < 0 ? fail(-rc, "write: %s", strerror(-rc)) : 0;
 }
+
+/* -- reading one -- */
+
+/* Whether the record R of LEN bytes at NAME is that of the file WANTED. */
+static bool is_named(const uint8_t *name, size_t len, const char *wanted)
+{
+	if (len != 2 * strlen(wanted))
+		return false;
+	for (size_t i = 0; i < len; i += 2)
+		if (name[i] || name[i + 1] != (uint8_t)wanted[i / 2])
+			return false;
+	return true;
+}
+
+/* The record of NAME in Joliet's root; 1, or 0. */
+static int find_file(const uint8_t *root, const char *name, struct record *r)
+{
+	for (size_t at = 0; at + sizeof(*r) < SECTOR;) {
+		memcpy(r, root + at, sizeof(*r));
+		if (r->len < sizeof(*r) || !in_range(at, r->len, SECTOR))
+			return 0;
+		if (r->name_len <= r->len - sizeof(*r) &&
+		    is_named(root + at + sizeof(*r), r->name_len, name))
+			return 1;
+		at += r->len;
+	}
+	return 0;
+}
+
+int iso_read(int fd, const char *name, struct buf *b)
+{
+	uint8_t volume[SECTOR], root[SECTOR];
+	struct record r;
+	size_t len;
+	char *data;
+	int rc = pread_all(fd, volume, SECTOR, JOLIET * SECTOR);
+
+	if (rc == 0)
+		rc = pread_all(fd, root, SECTOR, JOLIET_ROOT * SECTOR);
+	if (rc < 0 || memcmp(volume, "\2CD001\1", 7))
+		return fail(E_CONFIG, "not a CD of ours");
+	if (!find_file(root, name, &r))
+		return fail(ENOENT, "%s: not on the CD", name);
+	len = get_le32(r.size.le);
+	if (len > ISO_FILE_MAX)
+		return fail(E_CONFIG, "%s: larger than %d bytes", name,
+			    ISO_FILE_MAX);
+	data = malloc(len + 1);
+	if (!data)
+		return fail(ENOMEM, "out of memory");
+	rc = pread_all(fd, data, len, (off_t)get_le32(r.sector.le) * SECTOR);
+	if (rc == 0)
+		buf_add(b, data, len);
+	free(data);
+	if (rc < 0 || b->failed)
+		return fail(rc < 0 ? -rc : ENOMEM, "%s: %s", name,
+			    strerror(rc < 0 ? -rc : ENOMEM));
+	return 0;
+}

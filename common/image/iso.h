@@ -15,7 +15,7 @@
 #ifndef IMAGE_ISO_H
 #define IMAGE_ISO_H
 
-#include "base/types.h"
+#include "base/buf.h"
 
 enum { ISO_FILES = 8, ISO_NAME_MAX = 24, ISO_FILE_MAX = 16 << 20 };
 
@@ -32,5 +32,12 @@ struct iso_file {
  */
 int iso_write(int fd, const char *label, const struct iso_file *file,
 	      size_t n);
+
+/*
+ * Appends the content of the file NAME on the CD that FD has open, if
+ * iso_write() made it: 0; -ENOENT: there is none; -E_CONFIG: another kind of
+ * CD; -errno; with a sentence.
+ */
+int iso_read(int fd, const char *name, struct buf *b);
 
 #endif

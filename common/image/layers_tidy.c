@@ -321,12 +321,12 @@ static int move_children(const struct tidy *t, int upper,
 
 		if (f->below != upper)
 			continue;
-		if (is_live(t, f))
-			rc = t->live->rest(t->live->arg, f->top_of, lower->name,
-					   lower->format);
-		else
+		if (!is_live(t, f))
 			rc = rename_below(t, f->name, lower->name,
 					  disk_formats[lower->format]);
+		else if (t->live->rest(t->live->arg, f->top_of, lower->name,
+				       lower->format) < 0)
+			rc = -E_BUSY;	/* both stay, and show the same */
 	}
 	return rc;
 }

@@ -118,18 +118,16 @@ int seed_meta_data(const struct seed *s, struct buf *out)
 	return rc;
 }
 
-int seed_write(const struct seed *s, int fd)
+/* META is its meta-data. */
+static int write_with(const struct seed *s, const struct buf *meta, int fd)
 {
 	static const char nothing[] = "#cloud-config\n";
-	autobuf struct buf meta = BUF_INIT;
 	/* network-config stands in the middle and may be absent */
 	struct iso_file file[3];
 	size_t n = 0;
-	int rc = seed_meta_data(s, &meta);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	file[n++] = (struct iso_file){ "meta-data", meta.data, meta.len };
+	file[n++] = (struct iso_file){ "meta-data", meta->data, meta->len };
 	if (s->network_config)
 		file[n++] = (struct iso_file){ "network-config",
 			s->network_config, strlen(s->network_config) };
@@ -143,4 +141,51 @@ int seed_write(const struct seed *s, int fd)
 				    file[i].name, SEED_MAX);
 	rc = iso_write(fd, "CIDATA", file, n);
 	return rc < 0 ? fail_in(rc, "seed") : 0;
+}
+
+int seed_write(const struct seed *s, int fd)
+{
+	autobuf struct buf meta = BUF_INIT;
+	int rc = seed_meta_data(s, &meta);
+
+	return rc < 0 ? rc : write_with(s, &meta, fd);
+}
+
+/* What of the meta-data OLD is not the instance's own, behind META. */
+static int keep_rest(const struct buf *old, struct buf *meta)
+{
+	char *rest = old->data;
+
+	while (rest) {
+		const char *line = cut(&rest, '\n');
+
+		if (*line && !starts_with(line, "instance-id:", NULL) &&
+		    !starts_with(line, "local-hostname:", NULL))
+			buf_printf(meta, "%s\n", line);
+	}
+	return meta->failed ? fail(ENOMEM, "out of memory") : 0;
+}
+
+int seed_reissue(int from, const struct seed *s, int to)
+{
+	autobuf struct buf old = BUF_INIT, meta = BUF_INIT;
+	autobuf struct buf user = BUF_INIT, net = BUF_INIT;
+	struct seed same = { .id = s->id, .hostname = s->hostname };
+	int rc = iso_read(from, "meta-data", &old);
+
+	if (rc == 0)
+		rc = iso_read(from, "user-data", &user);
+	if (rc == 0)
+		rc = iso_read(from, "network-config", &net);
+	if (rc == -ENOENT)
+		rc = 0;
+	else if (rc == 0)
+		same.network_config = net.data;
+	if (rc == 0)
+		rc = seed_meta_data(&same, &meta);
+	if (rc == 0)
+		rc = keep_rest(&old, &meta);
+	same.user_data = user.data;
+	same.user_data_len = user.len;
+	return rc < 0 ? rc : write_with(&same, &meta, to);
 }

@@ -41,4 +41,11 @@ int seed_meta_data(const struct seed *s, struct buf *out);
  */
 int seed_write(const struct seed *s, int fd);
 
+/*
+ * The CD open as FROM, one of ours, for another instance: the same in all but
+ * ID and HOSTNAME, which are those of S; written to TO. As seed_write(), and
+ * -E_CONFIG: it is another kind of CD.
+ */
+int seed_reissue(int from, const struct seed *s, int to);
+
 #endif

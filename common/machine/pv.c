@@ -14,6 +14,7 @@
 
 static_assert((int)DOORS_SLEEP_S5 == (int)PV_SLEEP_TYPE_S5 &&
 	      (int)DOORS_EVENTS == (int)PV_ACPI_EVENTS &&
+	      (int)DOORS_EVENT_GENERATION == (int)PV_EVENT_GENERATION &&
 	      (int)DOORS_ACPI_PORTS == (int)PV_PORT_ACPI_LEN,
 	      "the doors are where the ACPI tables say");
 
@@ -39,9 +40,30 @@ static void on_vcpu(void *owner, enum vcpu_event e)
 
 /* -- the steps of building; each `down` undoes its `up` -- */
 
+static int mem_fill(const struct mem *m, int fd)
+{
+	uint64_t off = 0;
+	int rc = 0;
+
+	for (int i = 0; rc == 0 && i < m->n; i++) {
+		const struct mem_range *r = &m->range[i];
+
+		rc = mem_load(m, r->base, fd, off, r->size, "saved memory");
+		off += r->size;
+	}
+	return rc;
+}
+
 static int mem_up(struct pv *m)
 {
-	return mem_init(&m->mem, m->parts->conf->memory, PV_LOW_MAX);
+	int rc = mem_init(&m->mem, m->parts->conf->memory, PV_LOW_MAX);
+
+	if (rc < 0 || !m->parts->restore)
+		return rc;
+	rc = mem_fill(&m->mem, m->parts->restore_mem);
+	if (rc < 0)
+		mem_release(&m->mem);
+	return rc;
 }
 
 static void mem_down(struct pv *m)
@@ -275,8 +297,13 @@ static int disks_up(struct pv *m)
 static int load_up(struct pv *m)
 {
 	struct boot_params bp = parts_boot(m->parts);
-	int rc = acpi_build(&m->mem, m->parts->conf->cpus, &bp.rsdp);
+	int rc;
 
+	if (m->parts->restore)
+		return 0;
+	rc = acpi_build(&m->mem, m->parts->conf->cpus, &bp.rsdp);
+	if (rc == 0)
+		rc = acpi_new_generation(&m->mem);
 	if (rc == 0)
 		rc = vector_build(&m->mem);
 	return rc == 0 ? boot_load(&m->mem, &bp, &m->entry) : rc;
@@ -298,6 +325,16 @@ static void vcpus_down(struct pv *m)
 	vcpus_release(&m->vcpus);
 }
 
+static int restore_up(struct pv *m)
+{
+	return m->parts->restore ? pv_load(m, m->parts->restore) : 0;
+}
+
+static void restore_down(struct pv *m)
+{
+	(void)m;
+}
+
 /* The machine, from the ground up. KVM wants its memory before its chips. */
 static const struct step {
 	int (*up)(struct pv *m);
@@ -314,6 +351,7 @@ static const struct step {
 	{ disks_up, disks_down },
 	{ load_up, load_down },
 	{ vcpus_up, vcpus_down },
+	{ restore_up, restore_down },
 };
 
 int pv_init(struct pv *m, const struct pv_parts *parts)

@@ -17,6 +17,7 @@
 #define MACHINE_PV_H
 
 #include "base/loop.h"
+#include "base/section.h"
 #include "block/block.h"
 #include "dev/doors.h"
 #include "dev/pci.h"
@@ -42,6 +43,13 @@ struct pv_parts {
 	enum disk_format below[VMCONF_DISKS];	/* of its image, if it has one */
 	struct chr *console;
 	struct loop *loop;
+	/*
+	 * NULL: it is started at its kernel. Else it goes on from this saved
+	 * state and the memory in RESTORE_MEM, a file; of no use to the next
+	 * incarnation.
+	 */
+	struct sections *restore;
+	int restore_mem;
 	/* From any thread; it may only wake the loop. */
 	void (*event)(void *owner, enum pv_event e);
 	void *owner;
@@ -71,7 +79,7 @@ struct pv {
 	struct cpu_entry entry;
 };
 
-/* Builds it, ready to start. 0 or negative with a sentence, nothing left. */
+/* Builds it, ready to start, or restored. 0 or negative with a sentence, nothing left. */
 int pv_init(struct pv *m, const struct pv_parts *parts);
 int pv_start(struct pv *m, bool paused);
 void pv_release(struct pv *m);
@@ -90,6 +98,29 @@ void pv_retry(struct pv *m);
  */
 int pv_resize_disk(struct pv *m, unsigned i, uint64_t size);
 int pv_limit_disk(struct pv *m, unsigned i, const struct disk_conf *conf);
+
+/*
+ * With all vCPUs paused, in the loop's thread: brings the devices to rest, so
+ * that nothing is under way and their state and the guest's memory can be
+ * saved. Devices on the event loop are at rest while it does not turn. 0, or
+ * -E_BUSY with a sentence, and they go on as before.
+ */
+int pv_quiesce(struct pv *m);
+void pv_unquiesce(struct pv *m);
+/*
+ * At rest: DISK, borrowed, takes the place of disk I, which the owner then
+ * closes. 0; -E_CONFIG, -errno with a sentence and nothing has changed.
+ */
+int pv_set_disk(struct pv *m, unsigned i, struct block *disk);
+
+/* At rest: a whole file of sections (base/section.h). 0 or -errno, sentence. */
+int pv_save(struct pv *m, struct buf *b);
+/*
+ * Into a machine that was built and not started; pv_init() calls it. It gets
+ * another generation. 0; -E_VERIFY, -E_CONFIG, -errno with a sentence: then it
+ * is good for pv_release() only.
+ */
+int pv_load(struct pv *m, struct sections *all);
 
 /* Presses the power button. */
 void pv_press(struct pv *m);

@@ -23,6 +23,14 @@ struct kvm_cpuid2;
  */
 int cpuid_for_vm(const struct kvm *k, unsigned ncpus, struct kvm_cpuid2 **out);
 
+/*
+ * Whether a VM that is offered OFFERED can go on with the table SAVED, which
+ * may be hostile: all features of it are offered, all else is a description.
+ * 0, or with a sentence -E_HOST naming what this host lacks. Flags of SAVED
+ * that are not for KVM_SET_CPUID2 are cleared.
+ */
+int cpuid_check(const struct kvm_cpuid2 *offered, struct kvm_cpuid2 *saved);
+
 /* Makes it the table of the vCPU with the local APIC id ID. */
 void cpuid_set_id(struct kvm_cpuid2 *table, unsigned id);
 

@@ -26,6 +26,7 @@
 
 #include <pthread.h>
 
+#include "base/buf.h"
 #include "vmm/bus.h"
 #include "vmm/irq.h"
 #include "vmm/mem.h"
@@ -48,6 +49,7 @@ struct kvm_bus_host {
 };
 
 struct kvm_irq_routing;
+struct sections;
 
 struct kvm {
 	int dev;		/* /dev/kvm, borrowed */
@@ -82,6 +84,21 @@ int kvm_probe(bool hardware);
  */
 int kvm_init(struct kvm *k, int dev, const struct mem *m, bool pic);
 void kvm_release(struct kvm *k);
+
+/*
+ * Appends the section "kvm" to B: the I/O APIC, the 8259s if there are, and
+ * the guest's clock. No vCPU may run. Routes of messages are not in it: they
+ * are made anew by their devices' msi_set(). 0 or -errno with a sentence.
+ */
+int kvm_save(const struct kvm *k, struct buf *b);
+
+/*
+ * The same state from ALL, before any vCPU runs, and before the devices, who
+ * raise their lines again: the clock goes on from where it stood. 0 or
+ * negative with a sentence: -E_VERIFY damaged; -E_CONFIG another machine's;
+ * -E_HOST this KVM does not take it.
+ */
+int kvm_load(struct kvm *k, struct sections *all);
 
 /*
  * Whether the guest listens to PIN of the I/O APIC (its entry there is not

@@ -2,8 +2,10 @@
 #include "vmm/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/file.h"
@@ -11,6 +13,9 @@
 
 static const uint64_t page_bytes = 4096, huge_bytes = 2 << 20;
 static const gpa_t high_base = 1ULL << 32;
+
+/* Mappings of a file in a range; the host limits those of a process. */
+enum { PIECES = 1024 };
 
 /*
  * Maps SIZE bytes at an address that huge pages can back: the host then keeps
@@ -54,7 +59,7 @@ static int add_range(struct mem *m, gpa_t base, uint64_t size)
 	return 0;
 }
 
-int mem_init(struct mem *m, uint64_t size, uint64_t low_max)
+static int add_ranges(struct mem *m, uint64_t size, uint64_t low_max)
 {
 	uint64_t low = min_u64(size, low_max);
 	gpa_t end;
@@ -69,6 +74,105 @@ int mem_init(struct mem *m, uint64_t size, uint64_t low_max)
 	rc = add_range(m, 0, low);
 	if (rc == 0 && size > low)
 		rc = add_range(m, high_base, size - low);
+	return rc;
+}
+
+int mem_init(struct mem *m, uint64_t size, uint64_t low_max)
+{
+	int rc = add_ranges(m, size, low_max);
+
+	if (rc < 0)
+		mem_release(m);
+	return rc;
+}
+
+/*
+ * The data from *OFF, at most up to END, as whole huge pages: *OFF becomes
+ * its begin, the result is where it ends; END when there is none.
+ */
+static uint64_t next_data(int fd, uint64_t start, uint64_t *off, uint64_t end)
+{
+	off_t data = lseek(fd, *off, SEEK_DATA), hole;
+	uint64_t to;
+
+	if (data < 0 && errno != ENXIO)
+		return end;	/* a file system that knows no holes */
+	if (data < 0 || (uint64_t)data >= end) {
+		*off = end;
+		return end;
+	}
+	hole = lseek(fd, data, SEEK_HOLE);
+	*off = max_u64(*off, data - (data - start) % huge_bytes);
+	if (hole <= data)
+		return end;
+	to = start + align_up(hole - start, huge_bytes);
+	return min_u64(to, end);
+}
+
+/*
+ * Puts the file's data, from START of it, over R's memory. Where the file has
+ * nothing R stays as it is: memory there costs no cache of the file, and huge
+ * pages can back it.
+ */
+static int map_file(const struct mem_range *r, int fd, uint64_t start)
+{
+	uint64_t off = start, end = start + r->size;
+
+	for (int i = 0; off < end; i++) {
+		uint64_t to = i < PIECES ? next_data(fd, start, &off, end) : end;
+		uint8_t *at = r->host + (off - start);
+
+		if (off < to && mmap(at, to - off, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+				     fd, off) == MAP_FAILED)
+			return -errno;
+		off = to;
+	}
+	madvise(r->host, r->size, MADV_DONTDUMP);
+	return 0;
+}
+
+static int check_file(int fd, uint64_t size, const char *name)
+{
+	char is[16], was[16];
+	struct stat sb;
+
+	if (fstat(fd, &sb) < 0)
+		return fail_sys("%s", name);
+	if (!S_ISREG(sb.st_mode))
+		return fail(E_CONFIG, "%s: not a regular file", name);
+	if ((uint64_t)sb.st_size != size)
+		return fail(E_VERIFY, "%s: has %s, the guest's memory %s",
+			    name, format_size(is, sb.st_size),
+			    format_size(was, size));
+	return 0;
+}
+
+static int map_ranges(struct mem *m, int fd, const char *name)
+{
+	uint64_t start = 0;
+	int rc = 0;
+
+	m->file = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (m->file < 0)
+		return fail_sys("%s", name);
+	m->mapped = true;
+	for (int i = 0; i < m->n && rc == 0; i++) {
+		rc = map_file(&m->range[i], m->file, start);
+		start += m->range[i].size;
+	}
+	return rc < 0 ? fail(-rc, "%s: %s", name, strerror(-rc)) : 0;
+}
+
+int mem_map(struct mem *m, int fd, uint64_t size, uint64_t low_max,
+	    const char *name)
+{
+	int rc = add_ranges(m, size, low_max);
+
+	if (rc == 0)
+		rc = check_file(fd, size, name);
+	if (rc == 0)
+		rc = map_ranges(m, fd, name);
 	if (rc < 0)
 		mem_release(m);
 	return rc;
@@ -78,6 +182,8 @@ void mem_release(struct mem *m)
 {
 	for (int i = 0; i < m->n; i++)
 		munmap(m->range[i].host, m->range[i].size);
+	if (m->mapped)
+		close(m->file);
 	*m = (struct mem){ 0 };
 }
 

@@ -13,10 +13,17 @@
  * over the end of RAM is -EFAULT, so a device's DMA never reaches a device.
  * An access may not cross from the low range into the high one.
  *
- * No function here sets a sentence but mem_init() and mem_load(): a bad
- * address is the guest's doing and the device's to answer.
+ * A memory that goes on from a saved one is a private mapping of that file,
+ * whose pages come as they are touched: nothing that is written reaches the
+ * file, which must not change, nor become shorter, while the memory exists.
+ * To discard pages of such a memory (a balloon, free page reporting) map
+ * anonymous ones over them: MADV_DONTNEED would bring the file's content back.
+ * Nothing discards today.
  *
- * Threads: after mem_init() everything may be called by any thread.
+ * No function here sets a sentence but mem_init(), mem_map() and mem_load(): a
+ * bad address is the guest's doing and the device's to answer.
+ *
+ * Threads: after mem_init() or mem_map() everything may be called by any thread.
  */
 #ifndef VMM_MEM_H
 #define VMM_MEM_H
@@ -30,13 +37,15 @@ enum { MEM_RANGES = 2 };
 struct mem_range {
 	gpa_t base;
 	uint64_t size;
-	uint8_t *host;	/* for mem.c, and for the slot given to KVM */
+	uint8_t *host;	/* for mem.c, mem_save.c, and the slot given to KVM */
 };
 
 struct mem {
 	struct mem_range range[MEM_RANGES];
 	int n;
 	uint64_t size;	/* all RAM, bytes */
+	bool mapped;	/* it is a private mapping of: */
+	int file;	/* our own descriptor, ranges one after the other */
 };
 
 /*
@@ -44,6 +53,16 @@ struct mem {
  * 0 and, what exceeds LOW_MAX, at 4 GiB. 0 or -errno with a sentence.
  */
 int mem_init(struct mem *m, uint64_t size, uint64_t low_max);
+
+/*
+ * The same, but holding what FD does: a regular file, open for reading, of
+ * exactly SIZE bytes (mem_save.h), the ranges one after the other. FD stays
+ * the caller's; NAME is for sentences. 0 or negative with a sentence:
+ * -E_VERIFY, the file is shorter or longer.
+ */
+int mem_map(struct mem *m, int fd, uint64_t size, uint64_t low_max,
+	    const char *name);
+
 void mem_release(struct mem *m);
 
 /* Copies. 0, or -EFAULT having copied nothing. LEN may be 0. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/vcpu.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "vmm/cpuid.h"
+#include "vmm/cpusave.h"
 #include "vmm/cpustate.h"
 
 enum {
@@ -382,7 +384,7 @@ static int start_threads(struct vcpus *v, const pthread_attr_t *attr)
 int vcpus_start(struct vcpus *v, const struct cpu_entry *e, bool paused)
 {
 	pthread_attr_t attr;
-	int rc = cpustate_enter(v->cpu[0].fd, e);
+	int rc = e ? cpustate_enter(v->cpu[0].fd, e) : 0;
 
 	if (rc < 0)
 		return rc;
@@ -394,6 +396,35 @@ int vcpus_start(struct vcpus *v, const struct cpu_entry *e, bool paused)
 	if (rc)
 		return fail(rc, "vCPU thread: %s", strerror(rc));
 	return 0;
+}
+
+/* --- saving and restoring --- */
+
+int vcpus_save(struct vcpus *v, struct buf *b)
+{
+	struct cpusave c;
+	int rc = cpusave_init(&c, v->kvm, v->n);
+
+	if (rc < 0)
+		return rc;
+	assert(all_parked(v));
+	for (unsigned i = 0; i < v->n && rc == 0; i++)
+		rc = cpusave_save(&c, v->cpu[i].fd, i, b);
+	cpusave_release(&c);
+	return rc;
+}
+
+int vcpus_load(struct vcpus *v, struct sections *all)
+{
+	struct cpusave c;
+	int rc = cpusave_init(&c, v->kvm, v->n);
+
+	if (rc < 0)
+		return rc;
+	for (unsigned i = 0; i < v->n && rc == 0; i++)
+		rc = cpusave_load(&c, v->cpu[i].fd, i, all);
+	cpusave_release(&c);
+	return rc;
 }
 
 struct vcpu_exits vcpus_exits(const struct vcpus *v)
@@ -427,6 +458,8 @@ static int vcpu_init(struct vcpu *c, struct vcpus *v, unsigned id,
 	if (run == MAP_FAILED)
 		return fail_sys("/dev/kvm: vCPU %u", id);
 	c->run = run;
+	/* It holds the whole VM, which must not outlive us in a child. */
+	madvise(run, k->run_bytes, MADV_DONTFORK);
 	cpuid_set_id(cpuid, id);
 	if (ioctl(c->fd, KVM_SET_CPUID2, cpuid) < 0)
 		return fail_sys("/dev/kvm: CPUID of vCPU %u", id);

@@ -9,6 +9,10 @@
  *
  *	vcpus_init() -> vcpus_start() -> pause, resume ... -> vcpus_release()
  *
+ * To save one: vcpus_pause(), let the devices come to rest, vcpus_save(). To go
+ * on from that, with as many vCPUs of a new struct kvm: vcpus_init(),
+ * kvm_load(), vcpus_load(), the devices, vcpus_start(v, NULL, paused).
+ *
  * A vCPU pauses between two instructions, never within one: it is kicked (a
  * flag in the page shared with KVM, and a signal that gets it out of the
  * kernel), completes the access under way, and only then parks. Its registers
@@ -32,6 +36,7 @@
 
 #include <pthread.h>
 
+#include "base/buf.h"
 #include "vmm/bus.h"
 #include "vmm/kvm.h"
 
@@ -77,6 +82,7 @@ struct vcpu_exits {
 enum vcpus_want { VCPUS_RUN, VCPUS_PARK, VCPUS_END };
 
 struct kvm_run;
+struct sections;
 struct vcpus;
 
 struct vcpu {
@@ -113,8 +119,9 @@ int vcpus_init(struct vcpus *v, struct kvm *k, struct bus *ports,
 	       void (*event)(void *owner, enum vcpu_event e), void *owner);
 
 /*
- * Puts the first vCPU into the state E and starts the threads; PAUSED: they
- * park before their first instruction. 0 or -errno with a sentence.
+ * Puts the first vCPU into the state E (NULL: all go on from the state that
+ * vcpus_load() gave them) and starts the threads; PAUSED: they park before
+ * their first instruction. 0 or -errno with a sentence.
  */
 int vcpus_start(struct vcpus *v, const struct cpu_entry *e, bool paused);
 
@@ -122,6 +129,24 @@ int vcpus_start(struct vcpus *v, const struct cpu_entry *e, bool paused);
 void vcpus_pause(struct vcpus *v);
 /* Lets them run again; nothing after an event. Idempotent. */
 void vcpus_resume(struct vcpus *v);
+
+/*
+ * Appends a section for each vCPU, "vcpu0" and so on, to B: all that KVM knows
+ * of it. All are parked, and no device raises an interrupt any more: one that
+ * comes later is lost. 0 or -errno with a sentence.
+ */
+int vcpus_save(struct vcpus *v, struct buf *b);
+
+/*
+ * Between vcpus_init() and vcpus_start(): gives each vCPU the state of its
+ * section, all of it checked. The devices are loaded after it: an interrupt
+ * that one raises before would be forgotten. The guest's clocks go on from
+ * where they stood, its TSCs together as they were. 0 or negative with a
+ * sentence: -ENOENT, -E_VERIFY it is not there, is damaged; -E_HOST this
+ * host's processor or KVM lacks what the guest had. After a failure the vCPUs
+ * are good for vcpus_release() only.
+ */
+int vcpus_load(struct vcpus *v, struct sections *all);
 
 /* Any thread, vCPUs' own too: parks all for good and sends event E. */
 void vcpus_request(struct vcpus *v, enum vcpu_event e);

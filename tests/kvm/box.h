@@ -114,7 +114,10 @@ static inline void on_event(void *owner, enum vcpu_event e)
 	wake(b);
 }
 
-static inline int box_init(struct box *b, unsigned ncpus)
+enum { BOX_BYTES = 64 << 20 };
+
+/* With the memory that FD holds; -1: an empty one. */
+static inline int box_init_from(struct box *b, unsigned ncpus, int fd)
 {
 	memset(b, 0, sizeof(*b));
 	b->dev = kvm_open(false);
@@ -123,7 +126,9 @@ static inline int box_init(struct box *b, unsigned ncpus)
 	b->done_region = (struct region){ PORT_DONE, 8, &done_ops, b, "done", 0 };
 	b->memory_region = (struct region){ MMIO_LOG, 4096, &memory_ops, b,
 					    "log", 0 };
-	if (b->dev < 0 || mem_init(&b->mem, 64 << 20, PV_LOW_MAX) < 0 ||
+	if (b->dev < 0 ||
+	    (fd < 0 ? mem_init(&b->mem, BOX_BYTES, PV_LOW_MAX) :
+	     mem_map(&b->mem, fd, BOX_BYTES, PV_LOW_MAX, "mem")) < 0 ||
 	    kvm_init(&b->kvm, b->dev, &b->mem, false) < 0)
 		return -1;
 	bus_init(&b->ports, "port", &b->kvm.ports.host);
@@ -133,6 +138,11 @@ static inline int box_init(struct box *b, unsigned ncpus)
 	bus_add(&b->memory, &b->memory_region);
 	return vcpus_init(&b->vcpus, &b->kvm, &b->ports, &b->memory, ncpus,
 			  on_event, b);
+}
+
+static inline int box_init(struct box *b, unsigned ncpus)
+{
+	return box_init_from(b, ncpus, -1);
 }
 
 static inline void box_release(struct box *b)

@@ -246,6 +246,40 @@ TEST(a_cd_may_be_empty_and_may_be_full)
 	STR(b.data, want.data);
 }
 
+TEST(a_seed_for_another_instance_is_the_same_but_for_its_name)
+{
+	autoclose int from = memory(), to = memory(), want = memory();
+	autobuf struct buf a = BUF_INIT, b = BUF_INIT;
+	struct seed s = {
+		.id = "web1-1", .hostname = "web1", .ssh_keys = "ssh-x AAAAx me",
+		.user_data = "#!/bin/sh\n", .user_data_len = 10,
+		.network_config = "version: 2\n",
+	};
+	const struct seed other = { .id = "web2-2", .hostname = "web2" };
+
+	EQ(seed_write(&s, from), 0);
+	EQ(seed_reissue(from, &other, to), 0);
+	s.id = other.id;
+	s.hostname = other.hostname;
+	EQ(seed_write(&s, want), 0);
+	lseek(to, 0, SEEK_SET);
+	lseek(want, 0, SEEK_SET);
+	EQ(fd_read(to, "to", &a, 1 << 20), 0);
+	EQ(fd_read(want, "want", &b, 1 << 20), 0);
+	OK(a.len == b.len && !memcmp(a.data, b.data, a.len));
+}
+
+TEST(a_cd_that_is_not_ours_is_not_read)
+{
+	static const struct seed other = { .id = "web2-2", .hostname = "web2" };
+	autoclose int from = memory(), to = memory();
+	autobuf struct buf b = BUF_INIT;
+
+	EQ(seed_reissue(from, &other, to), -E_CONFIG);
+	EQ(iso_write(from, "EMPTY", NULL, 0), 0);
+	EQ(iso_read(from, "meta-data", &b), -ENOENT);
+}
+
 TESTS(
 	T(meta_data_says_who_it_is),
 	T(keys_are_a_list_whatever_stands_between_them),
@@ -259,5 +293,7 @@ TESTS(
 	T(user_data_of_any_bytes_comes_through_unchanged),
 	T(too_much_user_data_is_refused),
 	T(a_full_disk_is_an_error),
-	T(a_cd_may_be_empty_and_may_be_full)
+	T(a_cd_may_be_empty_and_may_be_full),
+	T(a_seed_for_another_instance_is_the_same_but_for_its_name),
+	T(a_cd_that_is_not_ours_is_not_read)
 )
