@@ -53,7 +53,11 @@ static int note_drop(const struct tidy *t, const char *name)
 {
 	char note[DROP_NAME];
 	autoclose int fd = -1;
+	uint64_t k;
+	unsigned n;
 
+	if (layers_number(name, &n, &k))
+		return 0;
 	snprintf(note, sizeof(note), "%s%s", drop, name);
 	fd = openat(t->l->dir, note, O_WRONLY | O_CREAT | O_NOFOLLOW |
 		    O_CLOEXEC, 0600);

@@ -81,4 +81,281 @@ TEST(every_snapshot_of_a_random_history_shows_what_it_did)
 	}
 }
 
-TESTS(T(every_snapshot_of_a_random_history_shows_what_it_did))
+/* -- headers -- */
+
+static int open_disk1(unsigned flags)
+{
+	struct vmconf vc;
+	struct block *b;
+	int rc;
+
+	load_conf(NULL, &vc);
+	rc = disk_open_at(&b, vm.dir, &st, &vc.disk[1], flags, NULL);
+	if (rc == 0)
+		block_close(b);
+	vmconf_release(&vc);
+	return rc;
+}
+
+static bool rebase(const char *file, const char *backing, const char *format)
+{
+	int fd = open(file, O_RDWR);
+	bool ok = fd >= 0 && qcow2_rebase(fd, backing, format) == 0;
+
+	close(fd);
+	return ok;
+}
+
+TEST(a_header_names_a_sibling_or_what_the_config_says)
+{
+	static const char *const bad[] = {
+		"/etc/passwd", "../disk0.raw", "../../../images/img/disk",
+		"json:{}", "nbd:unix:x", ".hidden", "a,b", "disk/disk0.raw",
+		"sub/x", "../../../images/../disk",
+	};
+
+	begin_history();
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		OK(rebase("disk/disk1.qcow2", bad[i], "raw"));
+		EQ(open_disk1(0), -E_CONFIG);
+		EQ(open_disk1(DISK_FILES), -E_CONFIG);
+	}
+	OK(rebase("disk/disk1.qcow2", "disk0.raw", "raw"));
+	EQ(open_disk1(0), 0);
+	EQ(open_disk1(DISK_FILES), 0);
+	OK(rebase("disk/disk1.qcow2", "disk0.raw", "vmdk"));
+	EQ(open_disk1(0), -E_CONFIG);
+	OK(rebase("disk/disk1.qcow2", "missing.raw", "raw"));
+	EQ(open_disk1(0), -ENOENT);
+	OK(symlink("/etc/passwd", "disk/link") == 0);
+	OK(rebase("disk/disk1.qcow2", "link", "raw"));
+	OK(open_disk1(0) < 0);
+	OK(open_disk1(DISK_FILES) < 0);
+	end_history();
+}
+
+TEST(a_chain_that_rests_on_itself_ends)
+{
+	bool merged;
+
+	begin_history();
+	EQ(push_over(NULL), 0);
+	OK(rebase("disk/disk1.qcow2", "disk1.1.qcow2", "qcow2"));
+	EQ(open_disk1(0), -E_VERIFY);
+	EQ(layers_tidy(&snaps, NULL, &merged), -E_VERIFY);
+	OK(rebase("disk/disk1.qcow2", "disk1.qcow2", "qcow2"));
+	EQ(open_disk1(0), -E_VERIFY);
+	OK(rebase("disk/disk1.qcow2", NULL, NULL));
+	OK(all_show());
+	end_history();
+}
+
+/* -- clones -- */
+
+static const char mine[] = "disk1.qcow2";
+
+/* Makes `web2`, which has the snapshot s1 and goes on from there. */
+static int clone(void)
+{
+	struct config c = CONFIG_INIT, out = CONFIG_INIT;
+	struct stage stage;
+	struct snap sn;
+	struct vm made;
+	int rc = snap_open(&sn, &snaps, "s1");
+
+	MUST(rc == 0 && snap_config(&sn, &c) == 0);
+	MUST(vm_stage(&stage, &st, "web2") == 0);
+	rc = layers_link(&snaps, &c, stage.dir);
+	if (rc == 0)
+		rc = snap_link(&sn, NULL, stage.dir);
+	if (rc == 0) {
+		struct snaps none = { .vm = &made, .dir = -1, .lock = -1 };
+
+		made = (struct vm){ .store = &st, .dir = stage.dir };
+		rc = layers_push(&none, &c, &out, NULL, NULL);
+	}
+	if (rc == 0)
+		rc = vm_stage_config(&stage, &out);
+	if (rc == 0)
+		rc = stage_publish(&stage, 1, ignore_stage, NULL);
+	stage_close(&stage);
+	snap_close(&sn);
+	config_release(&c);
+	config_release(&out);
+	return rc;
+}
+
+TEST(what_a_clone_has_too_is_not_written)
+{
+	struct stat before, after;
+	char path[64];
+	bool merged;
+
+	random_state = 3;
+	begin_history();
+	write_some();
+	shots[0] = now;
+	next_name(shots[0].name);
+	EQ(take_snap("s1"), 0);
+	EQ(clone(), 0);
+	write_some();
+	EQ(drop_snap("s1"), 0);
+	shots[0].name[0] = '\0';
+	snprintf(path, sizeof(path), "disk/%s", mine);
+	OK(stat(path, &before) == 0 && before.st_nlink == 2);
+	EQ(layers_tidy(&snaps, NULL, &merged), 0);
+	OK(!merged && all_show());
+	OK(stat(path, &after) == 0 && after.st_nlink == 2 &&
+	   after.st_mtim.tv_nsec == before.st_mtim.tv_nsec);
+	/* the other one: as it was then, and the first VM may go */
+	close_vm();
+	open_vm("web");
+	EQ(vm_remove(&vm), 0);
+	close_vm();
+	open_vm("web2");
+	OK(shows("s1", &shots[0]));
+	OK(shows(NULL, &shots[0]));
+	EQ(layers_tidy(&snaps, NULL, &merged), 0);
+	OK(shows(NULL, &shots[0]));
+	EQ(drop_snap("s1"), 0);
+	EQ(layers_tidy(&snaps, NULL, &merged), 0);
+	OK(merged && shows(NULL, &shots[0]));
+	EQ(files_in_disk(), DISKS);
+	end_history();
+}
+
+/* -- disks outside, and people's files -- */
+
+static int set_line(const char *key, const char *value)
+{
+	struct config c = CONFIG_INIT;
+	int rc = vm_config(&vm, &c);
+
+	if (rc == 0)
+		rc = config_set(&c, key, value);
+	if (rc == 0)
+		rc = vm_set_config(&vm, &c);
+	config_release(&c);
+	return rc;
+}
+
+TEST(a_disk_outside_stays_as_it_is_below_its_layers)
+{
+	static unsigned char was[DISK_BYTES], is[DISK_BYTES];
+	char outside[SCRATCH_BYTES + 16], line[SCRATCH_BYTES + 32];
+	struct vmconf vc;
+	bool merged;
+	int fd;
+
+	begin_history();
+	snprintf(outside, sizeof(outside), "%s/outside", dir);
+	snprintf(line, sizeof(line), "%s,serial=o", outside);
+	fd = open(outside, O_RDWR | O_CREAT, 0600);
+	memset(was, 9, sizeof(was));
+	OK(write_all(fd, was, sizeof(was)) == 0);
+	memcpy(now.disk[0], was, sizeof(was));
+	EQ(set_line("disk0", line), 0);
+	EQ(take_snap("s1"), 0);
+	load_conf(NULL, &vc);
+	STR(vc.disk[0].base, outside);
+	STR(vc.disk[0].serial, "o");
+	vmconf_release(&vc);
+	for (int i = 0; i < 10; i++)
+		write_some();
+	EQ(take_snap("s2"), 0);
+	write_some();
+	EQ(drop_snap("s1"), 0);
+	EQ(drop_snap("s2"), 0);
+	EQ(layers_tidy(&snaps, NULL, &merged), 0);
+	OK(merged && all_show());
+	OK(pread_all(fd, is, sizeof(is), 0) == 0);
+	OK(!memcmp(is, was, sizeof(is)));
+	close(fd);
+	/* a header that names another than the config does */
+	EQ(set_line("disk0", "disk/disk0.1.qcow2,format=qcow2,base=raw:/etc/passwd"), 0);
+	OK(!all_show());
+	end_history();
+}
+
+TEST(files_of_people_and_disks_taken_out_stay)
+{
+	bool merged;
+
+	begin_history();
+	EQ(take_snap("s1"), 0);
+	EQ(drop_snap("s1"), 0);
+	EQ(set_line("disk1", NULL), 0);
+	OK(put("disk/notes.txt", "mine"));
+	EQ(layers_tidy(&snaps, NULL, &merged), 0);
+	OK(is_there("disk/disk1.1.qcow2") && is_there("disk/disk1.qcow2"));
+	OK(is_there("disk/notes.txt"));
+	EQ(set_line("disk1", "disk/disk1.1.qcow2,format=qcow2"), 0);
+	OK(all_show());
+	end_history();
+}
+
+TEST(of_a_running_vm_the_tops_stay)
+{
+	struct layers_live live = { 0 };
+	bool merged;
+
+	begin_history();
+	write_some();
+	EQ(take_snap("s1"), 0);
+	write_some();
+	EQ(take_snap("s2"), 0);
+	EQ(drop_snap("s1"), 0);
+	EQ(drop_snap("s2"), 0);
+	EQ(layers_tidy(&snaps, &live, &merged), 0);
+	OK(merged && all_show());
+	EQ(files_in_disk(), 2 * DISKS);
+	OK(is_there("disk/disk1.2.qcow2"));
+	end_history();
+}
+
+TEST(a_new_top_is_taken_while_the_disk_is_open)
+{
+	struct config c = CONFIG_INIT, out = CONFIG_INIT;
+	struct layer_top tops[VMCONF_DISKS];
+	struct iovec iov;
+	struct vmconf vc;
+	struct block *b;
+	unsigned n;
+
+	begin_history();
+	load_conf(NULL, &vc);
+	EQ(disk_open(&b, &st, &vc.disk[0], false, NULL), 0);
+	memset(now.disk[0], 1, 4096);
+	iov = (struct iovec){ now.disk[0], 4096 };
+	EQ(block_writev(b, &iov, 1, 0), 0);
+	vmconf_release(&vc);
+	for (int i = 0; i < 6; i++) {
+		MUST(vm_config(&vm, &c) == 0);
+		EQ(layers_push(&snaps, &c, &out, tops, &n), 0);
+		EQ(n, DISKS);
+		EQ(disk_push(&b, "disk/nothing.qcow2") < 0, 1);
+		EQ(vm_set_config(&vm, &out), 0);
+		EQ(disk_push(&b, tops[0].path), 0);
+		memset(now.disk[0] + i * 4096, 2 + i, 4096);
+		iov = (struct iovec){ now.disk[0] + i * 4096, 4096 };
+		EQ(block_writev(b, &iov, 1, i * 4096), 0);
+		config_release(&c);
+		config_release(&out);
+	}
+	load_conf(NULL, &vc);
+	EQ(disk_reopen(&b, &st, &vc.disk[0], NULL, FORMAT_RAW), 0);
+	vmconf_release(&vc);
+	EQ(block_flush(b), 0);
+	block_close(b);
+	OK(all_show());
+	end_history();
+}
+
+TESTS(T(every_snapshot_of_a_random_history_shows_what_it_did),
+      T(a_header_names_a_sibling_or_what_the_config_says),
+      T(a_chain_that_rests_on_itself_ends),
+      T(what_a_clone_has_too_is_not_written),
+      T(a_disk_outside_stays_as_it_is_below_its_layers),
+      T(files_of_people_and_disks_taken_out_stay),
+      T(of_a_running_vm_the_tops_stay),
+      T(a_new_top_is_taken_while_the_disk_is_open))
