@@ -18,6 +18,7 @@
 #include "cli/out.h"
 #include "cli/rest.h"
 #include "cli/tally.h"
+#include "ctl/ctl.h"
 #include "image/unsnap.h"
 #include "state/vm.h"
 

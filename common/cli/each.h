@@ -35,7 +35,8 @@ struct each {
 	bool quiet;		/* print no names */
 	/*
 	 * The job prints what it acted on, by out_name(), being another name;
-	 * when that fails it returns so.
+	 * when that fails it returns so. What it returns beyond 0 is its exit
+	 * status, all having been said.
 	 */
 	bool prints;
 	uint64_t parallel;	/* 0: number of CPUs */
