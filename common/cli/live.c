@@ -106,6 +106,65 @@ int live_status(struct live *l, struct live_status *s)
 	return rc;
 }
 
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+void live_interruptible(void)
+{
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction old, sa = { .sa_handler = on_signal };
+
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		if (sigaction(ends[i], NULL, &old) == 0 &&
+		    old.sa_handler == SIG_DFL)
+			sigaction(ends[i], &sa, NULL);
+}
+
+/* The word of who writes the memory, "ok" or "fail CODE SENTENCE". */
+static int await_writer(const struct live *l, int fd)
+{
+	char text[ERR_MAX + 32] = "", *end;
+	const char *rest;
+	size_t len = 0;
+	ssize_t n;
+	long code;
+
+	while ((n = read(fd, text + len, sizeof(text) - 1 - len)) > 0)
+		len += n;
+	if (n < 0)
+		return fail(errno, "%s: %s", l->vm.name,
+			    errno == EINTR ? "interrupted" : strerror(errno));
+	text[len] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	if (!strcmp(text, "ok"))
+		return 0;
+	if (!starts_with(text, "fail ", &rest))
+		return fail(EIO, "%s: its memory was not written whole",
+			    l->vm.name);
+	code = strtol(rest, &end, 10);
+	err_adopt(-1, *end ? end + 1 : end);
+	return fail_in(code > 1 && code < 128 ? -(E_BASE + code) : -EIO,
+		       "%s", l->vm.name);
+}
+
+int live_snap(struct live *l, const char *request, uint64_t *pause)
+{
+	autobuf struct buf answer = BUF_INIT;
+	autoclose int fd = -1;
+	char value[24] = "0";
+	int rc;
+
+	l->until = now_ns() + LIVE_BUILD_NS;	/* its disks may be slow */
+	rc = live_call(l, request, &answer, &fd);
+	if (rc < 0)
+		return rc;
+	ctl_value(answer.data, "pause", value, sizeof(value));
+	*pause = strtoull(value, NULL, 10);
+	return fd < 0 ? 0 : await_writer(l, fd);
+}
+
 static int check_able(const struct live *l, const struct live_status *s)
 {
 	if (s->state == LIVE_PAUSED)

@@ -54,6 +54,13 @@ int live_call(struct live *l, const char *request, struct buf *answer, int *fd);
 int live_ask(struct store *st, const char *name, const char *request);
 /* Asks for the status. */
 int live_status(struct live *l, struct live_status *s);
+/*
+ * Asks for a snapshot by REQUEST (vm-ctl.7, "snap"), and returns when what is
+ * to be written was. *PAUSE is for how long the guest stood, in nanoseconds.
+ */
+int live_snap(struct live *l, const char *request, uint64_t *pause);
+/* A signal that is to end the process ends such a wait, and a sentence is. */
+void live_interruptible(void);
 /* Takes over into S what LINES, an answer or an event, say. */
 void live_parse(struct live_status *s, const char *lines);
 

@@ -24,7 +24,7 @@
 #include "base/buf.h"
 #include "base/loop.h"
 
-enum { CTL_MSG = 4096, CTL_CONNS = 64, CTL_WORDS = 16 };
+enum { CTL_MSG = 4096, CTL_CONNS = 64, CTL_WORDS = 24 };
 #define CTL_FOREVER UINT64_MAX
 
 /* -- the asking side (blocking) -- */

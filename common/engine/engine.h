@@ -44,6 +44,34 @@ struct guest {
 };
 
 /*
+ * One instant of a VM that runs: its disks go on in new, empty layers over
+ * what they are then, and, of a snapshot with memory, `dev` and `mem` are
+ * written into a directory.
+ */
+struct snap_top {
+	unsigned disk;
+	const char *path;	/* of the new layer, seen from the VM's directory */
+};
+
+/* On what a layer rests: a file beside it. */
+struct snap_rest {
+	const char *file;	/* NULL: what its header says */
+	enum disk_format format;
+};
+
+struct snap_point {
+	int dir;	/* -1: the disks alone */
+	/*
+	 * The writing end of a pipe, of a snapshot with memory: whoever writes
+	 * that says there how it ended, "ok\n" or "fail CODE SENTENCE\n".
+	 * The caller's to close.
+	 */
+	int report;
+	unsigned n;
+	struct snap_top top[VMCONF_DISKS];
+};
+
+/*
  * All calls come from the loop's thread. Those that can fail return 0, or
  * negative with a sentence.
  */
@@ -69,6 +97,23 @@ struct engine {
 	/* All vCPUs; idempotent. Who resumes tries again what is kept. */
 	int (*pause)(struct guest *g);
 	int (*resume)(struct guest *g);
+
+	/*
+	 * The instant P; the vCPUs stand, and all that is under way is ended
+	 * first. Returns when they may go on. What of P was done before a
+	 * failure stays, and does no harm.
+	 */
+	int (*snap)(struct guest *g, const struct snap_point *p);
+	/*
+	 * The layers below disk I's have changed, and it rests on R from now
+	 * on. 0, or negative, and it goes on as before.
+	 */
+	int (*rest)(struct guest *g, unsigned i, const struct snap_rest *r);
+	/*
+	 * As `enter`, into the instant whose files are in DIR; the guest is
+	 * told that it is another one than before. It stands when this returns.
+	 */
+	int (*restore)(struct guest *g, int dir);
 
 	/* Disk I grows to SIZE bytes; has the limits of CONF from now on. */
 	int (*resize_disk)(struct guest *g, unsigned i, uint64_t size);

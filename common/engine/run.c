@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "ctl/ctl.h"
 #include "engine/engine.h"
+#include "engine/snap_point.h"
 #include "machine/console.h"
 #include "machine/terminal.h"
 
@@ -102,6 +103,50 @@ static int enter(struct run *r, bool paused)
 	ctl_notify(&r->ctl, line);
 	set_state(r, paused ? PAUSED : RUNNING);
 	return 0;
+}
+
+/*
+ * What the snapshot was is begun with only once: from here on the disks are
+ * others than its memory knows.
+ */
+static int forget_restore(const struct vm *vm)
+{
+	struct config c = CONFIG_INIT;
+	int rc = vm_config(vm, &c);
+
+	if (rc == 0)
+		rc = config_set(&c, "restore", NULL);
+	if (rc == 0)
+		rc = vm_set_config(vm, &c);
+	config_release(&c);
+	return rc;
+}
+
+/* The guest goes on where the snapshot of its config was taken. */
+static int restore(struct run *r)
+{
+	const char *name = r->args->conf->restore;
+	autoclose int dir = snap_point_open(name);
+	int rc = dir;
+
+	console_new_boot(&r->console);
+	if (rc >= 0)
+		rc = r->guest.engine->restore(&r->guest, dir);
+	if (rc == 0)
+		rc = forget_restore(r->args->vm);
+	if (rc == 0 && !r->args->paused)
+		rc = r->guest.engine->resume(&r->guest);
+	if (rc < 0)
+		return fail_in(rc, "go on from the snapshot %s", name);
+	r->boots++;
+	r->state = r->args->paused ? PAUSED : RUNNING;
+	return 0;
+}
+
+static int begin(struct run *r)
+{
+	return r->args->conf->restore[0] ? restore(r) :
+					enter(r, r->args->paused);
 }
 
 static void reset(struct run *r)
@@ -357,6 +402,53 @@ static int verb_limit(void *ctx, int argc, char **argv, struct buf *answer,
 	return rc < 0 ? rc : r->guest.engine->limit_disk(&r->guest, i, &d);
 }
 
+static int verb_snap(void *ctx, int argc, char **argv, struct buf *answer,
+		     int *fd)
+{
+	struct run *r = ctx;
+	bool goes_on = r->state == RUNNING || r->state == STOPPING;
+	struct snap_point p;
+	uint64_t began;
+	int rc;
+
+	if (r->state == CRASHED)
+		return fail(E_BUSY, "is crashed");
+	rc = snap_point_read(&p, argc, argv, fd);
+	if (rc < 0)
+		return rc;
+	began = now_ns();
+	rc = r->guest.engine->pause(&r->guest);
+	if (rc == 0)
+		rc = r->guest.engine->snap(&r->guest, &p);
+	snap_point_release(&p);
+	if (goes_on && r->guest.engine->resume(&r->guest) < 0)
+		log_line("%s", err_text());
+	buf_printf(answer, "pause=%" PRIu64 "\n", now_ns() - began);
+	return rc;
+}
+
+static int verb_rest(void *ctx, int argc, char **argv, struct buf *answer,
+		     int *fd)
+{
+	struct run *r = ctx;
+	bool goes_on = r->state == RUNNING || r->state == STOPPING;
+	struct snap_rest rest;
+	uint64_t disk;
+	int rc = snap_rest_read(&rest, argc, argv);
+
+	(void)answer, (void)fd;
+	if (rc == 0)
+		rc = read_disk(argv[0], &disk);
+	if (rc < 0)
+		return rc;
+	rc = r->guest.engine->pause(&r->guest);
+	if (rc == 0)
+		rc = r->guest.engine->rest(&r->guest, disk, &rest);
+	if (goes_on && r->guest.engine->resume(&r->guest) < 0)
+		log_line("%s", err_text());
+	return rc;
+}
+
 static int verb_console(void *ctx, int argc, char **argv, struct buf *answer,
 			int *fd)
 {
@@ -374,6 +466,8 @@ static const struct ctl_verb verbs[] = {
 	{ "resume", 0, verb_resume },
 	{ "resize", 2, verb_resize },
 	{ "limit", 2, verb_limit },
+	{ "snap", 1 + VMCONF_DISKS, verb_snap },
+	{ "rest", 3, verb_rest },
 	{ "console", 1, verb_console },
 	{ 0 }
 };
@@ -478,7 +572,7 @@ int run_vm(const struct engine *e, const struct run_args *a)
 		goto out;
 	rc = open_all(r);
 	if (rc == 0)
-		rc = enter(r, a->paused);
+		rc = begin(r);
 	if (rc == 0 && a->foreground)
 		rc = terminal_attach(&r->terminal, &r->console, on_escape, r);
 	if (rc == 0) {

@@ -107,6 +107,22 @@ int parts_open(struct pv_parts *p, const struct vm *vm,
 	return rc == 0 ? open_disks(p, vm, files) : rc;
 }
 
+int parts_push_disk(struct pv_parts *p, unsigned i, const char *path)
+{
+	int rc = disk_push(&p->disk[i], path);
+
+	return rc < 0 ? fail_in(rc, "disk%u", i) : 0;
+}
+
+int parts_rest_disk(struct pv_parts *p, const struct vm *vm, unsigned i,
+		    const char *below, enum disk_format format)
+{
+	int rc = disk_reopen(&p->disk[i], vm->store, &p->conf->disk[i], below,
+			     format);
+
+	return rc < 0 ? fail_in(rc, "disk%u", i) : 0;
+}
+
 int parts_probe_kvm(bool hardware)
 {
 	return kvm_probe(hardware);

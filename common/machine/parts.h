@@ -22,6 +22,16 @@ int parts_open(struct pv_parts *p, const struct vm *vm,
 void parts_close(struct pv_parts *p);
 
 /*
+ * Disk I goes on in the new, empty layer PATH, over what it is now, which
+ * nobody writes any more; or rests on BELOW, of FORMAT (NULL: on what its header
+ * says), which shows the same as what it rests on now. Nobody is in the disk meanwhile. 0,
+ * or negative with a sentence, and it is as it was.
+ */
+int parts_push_disk(struct pv_parts *p, unsigned i, const char *path);
+int parts_rest_disk(struct pv_parts *p, const struct vm *vm, unsigned i,
+		    const char *below, enum disk_format format);
+
+/*
  * /dev/kvm too, for a machine of ours. With HARDWARE only one that stands on
  * VT-x or SVM will do: -E_HOST, -E_PERM with a sentence. probe: whether it
  * would.

@@ -40,30 +40,14 @@ static void on_vcpu(void *owner, enum vcpu_event e)
 
 /* -- the steps of building; each `down` undoes its `up` -- */
 
-static int mem_fill(const struct mem *m, int fd)
-{
-	uint64_t off = 0;
-	int rc = 0;
-
-	for (int i = 0; rc == 0 && i < m->n; i++) {
-		const struct mem_range *r = &m->range[i];
-
-		rc = mem_load(m, r->base, fd, off, r->size, "saved memory");
-		off += r->size;
-	}
-	return rc;
-}
-
 static int mem_up(struct pv *m)
 {
-	int rc = mem_init(&m->mem, m->parts->conf->memory, PV_LOW_MAX);
+	uint64_t size = m->parts->conf->memory;
 
-	if (rc < 0 || !m->parts->restore)
-		return rc;
-	rc = mem_fill(&m->mem, m->parts->restore_mem);
-	if (rc < 0)
-		mem_release(&m->mem);
-	return rc;
+	if (!m->parts->restore)
+		return mem_init(&m->mem, size, PV_LOW_MAX);
+	return mem_map(&m->mem, m->parts->restore_mem, size, PV_LOW_MAX,
+		       "saved memory");
 }
 
 static void mem_down(struct pv *m)
@@ -377,7 +361,8 @@ void pv_release(struct pv *m)
 
 int pv_start(struct pv *m, bool paused)
 {
-	return vcpus_start(&m->vcpus, &m->entry, paused);
+	return vcpus_start(&m->vcpus, m->parts->restore ? NULL : &m->entry,
+			   paused);
 }
 
 bool pv_stalled(const struct pv *m, char *why, size_t size)

@@ -116,6 +116,13 @@ int pv_set_disk(struct pv *m, unsigned i, struct block *disk);
 /* At rest: a whole file of sections (base/section.h). 0 or -errno, sentence. */
 int pv_save(struct pv *m, struct buf *b);
 /*
+ * Then, still at rest: begins to write its memory to FD, which goes on by
+ * itself and tells REPORT at its end (mem_save.h). A pidfd, readable then, for
+ * pv_save_memory_end(); or -errno with a sentence.
+ */
+int pv_save_memory(struct pv *m, int fd, int report);
+void pv_save_memory_end(int pidfd);
+/*
  * Into a machine that was built and not started; pv_init() calls it. It gets
  * another generation. 0; -E_VERIFY, -E_CONFIG, -errno with a sentence: then it
  * is good for pv_release() only.

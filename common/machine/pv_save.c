@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/section.h"
 #include "boot/acpi.h"
+#include "vmm/mem_save.h"
 
 /* -- rest -- */
 
@@ -77,6 +78,26 @@ static int load_machine(struct pv *m, struct sections *all)
 	if (console != conf->console)
 		return fail(E_CONFIG, "saved with another console");
 	return 0;
+}
+
+static int save_kvm(struct pv *m, struct buf *b)
+{
+	return kvm_save(&m->kvm, b);
+}
+
+static int load_kvm(struct pv *m, struct sections *all)
+{
+	return kvm_load(&m->kvm, all);
+}
+
+static int save_vcpus(struct pv *m, struct buf *b)
+{
+	return vcpus_save(&m->vcpus, b);
+}
+
+static int load_vcpus(struct pv *m, struct sections *all)
+{
+	return vcpus_load(&m->vcpus, all);
 }
 
 static int save_doors(struct pv *m, struct buf *b)
@@ -162,6 +183,8 @@ static const struct part {
 	int (*load)(struct pv *m, struct sections *all);
 } parts[] = {
 	{ save_machine, load_machine },
+	{ save_kvm, load_kvm },
+	{ save_vcpus, load_vcpus },
 	{ save_doors, load_doors },
 	{ save_serial, load_serial },
 	{ save_pci, load_pci },
@@ -197,4 +220,15 @@ int pv_load(struct pv *m, struct sections *all)
 		doors_new_generation(&m->doors);
 	/* What is not there is as bad as what cannot be read. */
 	return rc == -ENOENT ? -E_VERIFY : rc;
+}
+
+int pv_save_memory(struct pv *m, int fd, int report)
+{
+	return mem_save(&m->mem, fd, report);
+}
+
+/* How it went was told to who asked for it. */
+void pv_save_memory_end(int pidfd)
+{
+	mem_save_end(pidfd, false);
 }
