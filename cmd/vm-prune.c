@@ -14,8 +14,8 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "cli/each.h"
-#include "cli/live.h"
 #include "cli/out.h"
+#include "cli/rest.h"
 #include "cli/table.h"
 #include "cli/tally.h"
 #include "image/unsnap.h"
@@ -376,22 +376,14 @@ static void on_removed(void *arg, const char *snap, int rc)
 	}
 }
 
-/* What it has open of what is gone it keeps until it is told, or ends. */
-static void on_merged(void *arg)
-{
-	struct plan *p = arg;
-	int rc = live_ask(p->store, p->vm.name, "reopen");
-
-	if (rc < 0 && rc != -E_STOPPED)
-		say("%s", err_text());
-}
-
 /* Oldest first: what is killed half-way leaves what is worth more. */
 static int carry_out(struct plan *p)
 {
 	autofree const char **name = calloc(p->list.n + 1, sizeof(*name));
+	struct rest rest = { p->store, p->vm.name };
 	struct unsnap u = {
-		.name = name, .done = on_removed, .reopen = on_merged, .arg = p,
+		.name = name, .done = on_removed, .arg = p,
+		.rest = rest_ask, .rest_arg = &rest,
 	};
 	int rc;
 

@@ -14,10 +14,11 @@
 
 #include "base/err.h"
 #include "cli/each.h"
-#include "cli/live.h"
 #include "cli/opt.h"
 #include "cli/out.h"
+#include "cli/rest.h"
 #include "cli/tally.h"
+#include "ctl/ctl.h"
 #include "image/unsnap.h"
 #include "state/vm.h"
 
@@ -111,7 +112,7 @@ static int remove_vm(struct store *st, const char *name)
 /* -- snapshots -- */
 
 struct cut {
-	struct store *store;
+	struct rest rest;
 	struct vm vm;
 	struct snaps snaps;
 	struct tally tally;
@@ -129,16 +130,6 @@ static void on_removed(void *arg, const char *snap, int rc)
 	} else {
 		tally_done(&c->tally, name);
 	}
-}
-
-/* What it has open of what is gone it keeps until it is told, or ends. */
-static void on_merged(void *arg)
-{
-	struct cut *c = arg;
-	int rc = live_ask(c->store, c->vm.name, "reopen");
-
-	if (rc < 0 && rc != -E_STOPPED)
-		say("%s", err_text());
 }
 
 static int check_open(const struct snap *sn)
@@ -212,8 +203,9 @@ static void find_snaps(struct cut *c, const char *first, struct snap_name *of,
 
 static void remove_found(struct cut *c, const char *vm, struct unsnap *u)
 {
-	int rc = vm_open(&c->vm, c->store, vm);
+	int rc = vm_open(&c->vm, c->rest.store, vm);
 
+	c->rest.vm = vm;
 	if (rc == 0) {
 		rc = remove_from(c, u);
 		vm_close(&c->vm);
@@ -229,10 +221,10 @@ static int remove_snaps(struct store *st, const char *first)
 {
 	autofree struct snap_name *of = calloc(args.names, sizeof(*of));
 	autofree const char **name = calloc(args.names, sizeof(*name));
-	struct cut c = { .store = st };
+	struct cut c = { .rest.store = st };
 	struct unsnap u = {
 		.name = name, .force = args.force, .done = on_removed,
-		.reopen = on_merged, .arg = &c,
+		.arg = &c, .rest = rest_ask, .rest_arg = &c.rest,
 	};
 
 	if (!of || !name)

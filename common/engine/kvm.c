@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "engine/snap_point.h"
 #include "machine/parts.h"
 #include "machine/pv.h"
 
@@ -139,22 +140,6 @@ static void on_written(struct watch *w, uint32_t events)
 	pv_save_memory_end(take_fd(&o->writer));
 }
 
-/* The disks that the guest can write go on in the layers of P, all of them. */
-static int check_tops(const struct ours *o, const struct snap_point *p)
-{
-	unsigned given = 0, has = 0;
-
-	for (unsigned i = 0; i < p->n; i++)
-		given |= 1U << p->top[i].disk;
-	for (unsigned i = 0; i < VMCONF_DISKS; i++)
-		if (o->parts.disk[i] && !o->parts.disk[i]->readonly)
-			has |= 1U << i;
-	if (given == has)
-		return 0;
-	return fail(E_CONFIG, "the disks of its config are not those it runs "
-		    "with (they are from the next boot on)");
-}
-
 static int push_disks(struct ours *o, const struct snap_point *p)
 {
 	int rc = 0;
@@ -214,7 +199,7 @@ static int take_point(struct ours *o, const struct snap_point *p)
 static int ours_snap(struct guest *g, const struct snap_point *p)
 {
 	struct ours *o = ours(g);
-	int rc = check_tops(o, p);
+	int rc = snap_point_fits(p, &o->parts);
 
 	if (rc == 0 && p->dir >= 0 && o->writer >= 0)
 		rc = fail(E_BUSY, "the memory of another snapshot is still "

@@ -37,7 +37,9 @@
 #include "block/qcow2.h"
 #include "engine/qemu_args.h"
 #include "engine/qemu_proc.h"
+#include "engine/qemu_snap.h"
 #include "engine/qmp.h"
+#include "engine/snap_point.h"
 #include "machine/parts.h"
 
 #define MS 1000000ULL
@@ -45,8 +47,6 @@
 #define CALL_NS (4000 * MS)	/* an answer; a command waits five seconds */
 #define GLANCE_NS (200 * MS)	/* an answer that can be done without */
 #define QUIT_NS (5000 * MS)	/* what writing tables may take */
-
-#define LIMIT_MAX 1000000000000000ULL	/* of a rate, QEMU's */
 
 enum { TRIED_MAJOR = 7, OLDEST_MAJOR = 6 };
 enum {
@@ -74,6 +74,8 @@ struct qemu {
 	struct guest *guest;
 	struct pv_parts parts;
 	bool kvm;
+	int major, minor;	/* its version */
+	struct qemu_nodes nodes;
 	struct qemu_proc proc;
 	struct qmp qmp;
 	struct link link[QEMU_LINKS];
@@ -82,6 +84,7 @@ struct qemu {
 	bool paused;		/* by us */
 	bool late;		/* a STOP of ours that nobody waits for comes */
 	bool stalled;		/* by what a disk could not write */
+	bool saved;		/* as it stands; and has given up its disks */
 	char line[LINE];	/* what QEMU is saying */
 	size_t len;
 	char last[LINE];	/* the last line it said */
@@ -314,10 +317,17 @@ static void close_links(struct qemu *q)
 	}
 }
 
-static bool has_tables(const struct vmconf *vc)
+/* Whether disk I's top is a raw file. */
+static bool is_raw(const struct qemu *q, unsigned i)
+{
+	return !q->parts.disk[i]->backing &&
+	       q->guest->conf->disk[i].format == FORMAT_RAW;
+}
+
+static bool has_tables(const struct qemu *q)
 {
 	for (int i = 0; i < VMCONF_DISKS; i++)
-		if (vc->disk[i].path && vc->disk[i].format != FORMAT_RAW)
+		if (q->parts.disk[i] && !is_raw(q, i))
 			return true;
 	return false;
 }
@@ -327,7 +337,7 @@ static void quit(struct qemu *q)
 {
 	struct pollfd p = { .fd = q->proc.pidfd, .events = POLLIN };
 
-	if (q->proc.pid > 0 && has_tables(q->guest->conf) &&
+	if (q->proc.pid > 0 && has_tables(q) &&
 	    qmp_call(&q->qmp, "quit", NULL, NULL, GLANCE_NS) == 0)
 		poll(&p, 1, QUIT_NS / MS);
 }
@@ -379,7 +389,8 @@ static size_t count_files(const struct qemu *q)
 }
 
 /* Starts QEMU with FDS, its ends; OURS is the monitor's other one. */
-static int start(struct qemu *q, const struct qemu_fds *fds)
+static int start(struct qemu *q, const struct qemu_fds *fds,
+		 const struct qemu_start *how)
 {
 	/* the VM's lock too: what still runs it, holds it */
 	const int others[] = {
@@ -398,14 +409,14 @@ static int start(struct qemu *q, const struct qemu_fds *fds)
 	for (int i = 0; i < VMCONF_DISKS; i++)
 		for (const struct block *b = q->parts.disk[i]; b; b = b->backing)
 			keep[n++] = block_fd(b);
-	rc = qemu_args_make(&args, &q->parts, fds, q->kvm);
+	rc = qemu_args_make(&args, &q->parts, fds, how);
 	if (rc == 0)
 		rc = qemu_proc_start(&q->proc, args.v, keep, n);
 	qemu_args_release(&args);
 	return rc;
 }
 
-static int spawn(struct qemu *q, int *monitor)
+static int spawn(struct qemu *q, const struct qemu_start *how, int *monitor)
 {
 	bool hvc = q->guest->conf->console == CONSOLE_VIRTIO;
 	struct qemu_fds fds = { .qmp = make_pair(monitor, 0), .link = { -1, -1 } };
@@ -414,7 +425,7 @@ static int spawn(struct qemu *q, int *monitor)
 	for (int i = 0; i < (hvc ? 2 : 1) && rc >= 0; i++)
 		rc = fds.link[i] = make_pair(&q->link[i].fd, INPUT_ROOM);
 	if (rc >= 0)
-		rc = start(q, &fds);
+		rc = start(q, &fds, how);
 	close_fd(&fds.qmp);
 	for (int i = 0; i < QEMU_LINKS; i++)
 		close_fd(&fds.link[i]);
@@ -437,17 +448,16 @@ static int never_came(struct qemu *q, int rc)
 
 static int greet(struct qemu *q, int monitor)
 {
-	int major = 0, minor = 0;
-	int rc = qmp_open(&q->qmp, monitor, START_NS, &major, &minor);
+	int rc = qmp_open(&q->qmp, monitor, START_NS, &q->major, &q->minor);
 
 	if (rc < 0)
 		return never_came(q, rc);
-	if (major < OLDEST_MAJOR)
+	if (q->major < OLDEST_MAJOR)
 		return fail(E_HOST, "QEMU %d.%d is too old: %d.0 or later "
-			    "is needed", major, minor, OLDEST_MAJOR);
-	if (major != TRIED_MAJOR)
+			    "is needed", q->major, q->minor, OLDEST_MAJOR);
+	if (q->major != TRIED_MAJOR)
 		log_line("QEMU %d.%d: not a version this was tried with (%d)",
-			 major, minor, TRIED_MAJOR);
+			 q->major, q->minor, TRIED_MAJOR);
 	return 0;
 }
 
@@ -469,24 +479,12 @@ static int watch_all(struct qemu *q)
 	return rc;
 }
 
-/* The limits of disk I. A PCI device's disk is its virtio part's. */
+/* The limits of disk I. */
 static int limit(struct qemu *q, unsigned i, const struct disk_conf *d)
 {
-	char args[400];
-	uint64_t bps = min_u64(d->bps.per_second, LIMIT_MAX),
-		 iops = min_u64(d->iops.per_second, LIMIT_MAX);
-	/* A burst below the rate is one that QEMU does not know. */
-	uint64_t bps_max = d->bps.burst < bps ? 0 :
-			   min_u64(d->bps.burst, LIMIT_MAX);
-	uint64_t iops_max = d->iops.burst < iops ? 0 :
-			    min_u64(d->iops.burst, LIMIT_MAX);
+	char args[QEMU_LIMITS];
 
-	snprintf(args, sizeof(args), "{\"id\":"
-		 "\"/machine/peripheral/disk%u/virtio-backend\",\"bps\":%" PRIu64
-		 ",\"bps_rd\":0,\"bps_wr\":0,\"iops\":%" PRIu64
-		 ",\"iops_rd\":0,\"iops_wr\":0,\"bps_max\":%" PRIu64
-		 ",\"iops_max\":%" PRIu64 "}", i, bps, iops, bps_max,
-		 iops_max);
+	qemu_args_limits(args, i, d);
 	return qmp_call(&q->qmp, "block_set_io_throttle", args, NULL, CALL_NS);
 }
 
@@ -510,9 +508,8 @@ static int go(struct qemu *q)
 
 	q->stalled = false;
 	rc = qmp_call(&q->qmp, "cont", NULL, NULL, CALL_NS);
-
 	if (rc == 0)
-		q->paused = false;
+		q->paused = q->saved = false;
 	return rc;
 }
 
@@ -530,28 +527,48 @@ static int first_go(struct qemu *q)
 	return 0;
 }
 
-static int qemu_enter(struct guest *g, bool paused)
+/* A QEMU that stands, at its guest's beginning or where what is in DIR was. */
+static int build(struct qemu *q, const struct qemu_start *how, int dir)
 {
-	struct qemu *q = qemu(g);
 	int monitor = -1, rc;
 
-	q->over = q->late = q->stalled = false;
+	q->over = q->late = q->stalled = q->saved = false;
 	q->paused = true;
 	q->len = 0;
 	q->last[0] = '\0';
 	q->noise = (struct log_limit){ 0 };
-	rc = spawn(q, &monitor);
+	qemu_nodes_init(&q->nodes);
+	rc = spawn(q, how, &monitor);
 	if (rc < 0)
 		close_fd(&monitor);
 	else
 		rc = greet(q, monitor);
+	if (rc == 0 && dir >= 0) {
+		rc = qemu_load(&q->qmp, dir);
+		if (rc < 0)
+			rc = never_came(q, rc);
+	}
 	if (rc == 0)
 		rc = limit_all(q);
-	if (rc == 0)
-		rc = watch_all(q);
+	return rc == 0 ? watch_all(q) : rc;
+}
+
+static void connect_console(struct qemu *q)
+{
+	struct guest *g = q->guest;
+
+	g->console->chr.front = &q->link[g->conf->console == CONSOLE_VIRTIO ?
+		QEMU_HVC : QEMU_COM].front;
+}
+
+static int qemu_enter(struct guest *g, bool paused)
+{
+	struct qemu *q = qemu(g);
+	const struct qemu_start how = { .kvm = q->kvm };
+	int rc = build(q, &how, -1);
+
 	if (rc == 0) {
-		g->console->chr.front = &q->link[g->conf->console ==
-			CONSOLE_VIRTIO ? QEMU_HVC : QEMU_COM].front;
+		connect_console(q);
 		rc = paused ? 0 : first_go(q);
 	}
 	if (rc < 0)
@@ -584,6 +601,56 @@ static int qemu_resume(struct guest *g)
 	return go(qemu(g));
 }
 
+/* -- snapshots -- */
+
+static int qemu_snap(struct guest *g, const struct snap_point *p)
+{
+	struct qemu *q = qemu(g);
+	const struct qemu_start how = {
+		.kvm = q->kvm, .major = q->major, .minor = q->minor,
+	};
+	int rc = snap_point_fits(p, &q->parts);
+
+	if (rc == 0 && q->stalled)
+		rc = fail(E_BUSY, "%s", q->why);
+	if (rc == 0 && q->saved)
+		rc = fail(E_BUSY, "stands since its last snapshot (vm-resume "
+			  "it first)");
+	if (rc == 0)
+		rc = qemu_push(&q->qmp, &q->nodes, &q->parts, p);
+	if (rc < 0 || p->dir < 0)
+		return rc;
+	rc = qemu_save(&q->qmp, p->dir, &how);
+	q->saved = rc == 0;
+	if (rc == 0)	/* nobody need wait for the writer */
+		(void)!write(p->report, "ok\n", strlen("ok\n"));
+	return rc;
+}
+
+/* What was merged is what QEMU reads from its descriptors for what it was. */
+static int qemu_rest(struct guest *g, unsigned i, const struct snap_rest *r)
+{
+	(void)g, (void)i, (void)r;
+	return fail(E_HOST, "QEMU takes over merged layers at its next boot");
+}
+
+static int qemu_restore(struct guest *g, int dir)
+{
+	struct qemu *q = qemu(g);
+	struct qemu_start how = { .kvm = q->kvm };
+	int rc = qemu_load_start(dir, &how);
+
+	if (rc == 0)
+		rc = build(q, &how, dir);
+	if (rc == 0)
+		connect_console(q);
+	else
+		qemu_leave(g);
+	return rc;
+}
+
+/* -- requests on disks -- */
+
 static int find_disk(struct qemu *q, unsigned i)
 {
 	return i < VMCONF_DISKS && q->parts.disk[i] ? 0 :
@@ -598,7 +665,7 @@ static int disk_bytes(const struct qemu *q, unsigned i, uint64_t *size)
 	int rc;
 
 	*size = block_bytes(b);
-	if (q->guest->conf->disk[i].format == FORMAT_RAW)
+	if (is_raw(q, i))
 		return 0;
 	rc = qcow2_info(block_fd(b), &info);
 	*size = info.size;
@@ -621,10 +688,10 @@ static int qemu_resize_disk(struct guest *g, unsigned i, uint64_t size)
 	if (rc < 0)
 		return rc;
 	snprintf(args, sizeof(args), "{\"node-name\":\"node%d\",\"size\":%"
-		 PRIu64 "}", qemu_args_node(i), size);
+		 PRIu64 "}", q->nodes.top[i], size);
 	rc = qmp_call(&q->qmp, "block_resize", args, NULL, CALL_NS);
 	/* the next machine is to have it, too */
-	if (rc == 0 && q->guest->conf->disk[i].format == FORMAT_RAW)
+	if (rc == 0 && is_raw(q, i))
 		block_set_bytes(q->parts.disk[i], size);
 	return rc;
 }
@@ -718,6 +785,9 @@ const struct engine engine_qemu = {
 	.leave = qemu_leave,
 	.pause = qemu_pause,
 	.resume = qemu_resume,
+	.snap = qemu_snap,
+	.rest = qemu_rest,
+	.restore = qemu_restore,
 	.resize_disk = qemu_resize_disk,
 	.limit_disk = qemu_limit_disk,
 	.press = qemu_press,

@@ -11,6 +11,8 @@
 
 #include "base/err.h"
 
+#define LIMIT_MAX 1000000000000000ULL	/* of a rate, QEMU's */
+
 static void add_taken(struct qemu_args *a, char *arg)
 {
 	char **v = reallocarray(a->v, a->n + 2, sizeof(*v));
@@ -41,7 +43,8 @@ static void PRINTF(2, 3) add(struct qemu_args *a, const char *fmt, ...)
 /* An option and its value. */
 #define add_opt(a, name, ...) (add(a, "%s", "-" name), add(a, __VA_ARGS__))
 
-static void add_machine(struct qemu_args *a, const struct vmconf *vc, bool kvm)
+static void add_machine(struct qemu_args *a, const struct vmconf *vc,
+			const struct qemu_start *s)
 {
 	static const char *const fixed[] = {
 		"qemu-system-x86_64", "-nodefaults", "-no-user-config",
@@ -51,15 +54,22 @@ static void add_machine(struct qemu_args *a, const struct vmconf *vc, bool kvm)
 		/* elevateprivileges=deny comes with no_new_privs */
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,"
 			    "spawn=deny,resourcecontrol=deny",
-		"-machine", "q35,vmport=off,smbus=off,sata=off,usb=off,"
-			    "dump-guest-core=off",
 	};
+	static const char parts[] = "vmport=off,smbus=off,sata=off,usb=off,"
+				    "dump-guest-core=off";
 
 	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
 		add(a, "%s", fixed[i]);
+	if (s->major)
+		add_opt(a, "machine", "pc-q35-%d.%d,%s", s->major, s->minor,
+			parts);
+	else
+		add_opt(a, "machine", "q35,%s", parts);
+	if (s->incoming)
+		add_opt(a, "incoming", "defer");
 	/* Five levels of page tables cost an emulated CPU time for nothing. */
-	add_opt(a, "accel", "%s", kvm ? "kvm" : "tcg,thread=multi");
-	add_opt(a, "cpu", "%s", kvm ? "host" : "max,la57=off");
+	add_opt(a, "accel", "%s", s->kvm ? "kvm" : "tcg,thread=multi");
+	add_opt(a, "cpu", "%s", s->kvm ? "host" : "max,la57=off");
 	add_opt(a, "smp", "%u", vc->cpus);
 	add_opt(a, "m", "%" PRIu64 "M", vc->memory >> 20);
 }
@@ -196,10 +206,10 @@ static void add_console(struct qemu_args *a, const struct qemu_fds *fds)
 }
 
 int qemu_args_make(struct qemu_args *a, const struct pv_parts *p,
-		   const struct qemu_fds *fds, bool kvm)
+		   const struct qemu_fds *fds, const struct qemu_start *s)
 {
 	*a = (struct qemu_args){ 0 };
-	add_machine(a, p->conf, kvm);
+	add_machine(a, p->conf, s);
 	add_kernel(a, p);
 	add_opt(a, "chardev", "socket,id=qmp,fd=%d", fds->qmp);
 	add_opt(a, "mon", "chardev=qmp,mode=control");
@@ -207,6 +217,8 @@ int qemu_args_make(struct qemu_args *a, const struct pv_parts *p,
 	add_opt(a, "object", "rng-builtin,id=rng");
 	add_opt(a, "device", "virtio-rng-pci,addr=%#x,rng=rng,"
 		"disable-legacy=on", PV_SLOT_RNG);
+	/* a guest that goes on from a snapshot hears of it by a new one */
+	add_opt(a, "device", "vmgenid,guid=auto");
 	for (int i = 0; i < VMCONF_DISKS; i++)
 		if (p->disk[i])
 			add_disk(a, p, i);
@@ -214,6 +226,26 @@ int qemu_args_make(struct qemu_args *a, const struct pv_parts *p,
 		return 0;
 	qemu_args_release(a);
 	return fail(ENOMEM, "out of memory");
+}
+
+/* A PCI device's disk is its virtio part's. */
+void qemu_args_limits(char args[QEMU_LIMITS], unsigned disk,
+		      const struct disk_conf *d)
+{
+	uint64_t bps = min_u64(d->bps.per_second, LIMIT_MAX),
+		 iops = min_u64(d->iops.per_second, LIMIT_MAX);
+	/* A burst below the rate is one that QEMU does not know. */
+	uint64_t bps_max = d->bps.burst < bps ? 0 :
+			   min_u64(d->bps.burst, LIMIT_MAX);
+	uint64_t iops_max = d->iops.burst < iops ? 0 :
+			    min_u64(d->iops.burst, LIMIT_MAX);
+
+	snprintf(args, QEMU_LIMITS, "{\"id\":"
+		 "\"/machine/peripheral/disk%u/virtio-backend\",\"bps\":%" PRIu64
+		 ",\"bps_rd\":0,\"bps_wr\":0,\"iops\":%" PRIu64
+		 ",\"iops_rd\":0,\"iops_wr\":0,\"bps_max\":%" PRIu64
+		 ",\"iops_max\":%" PRIu64 "}", disk, bps, iops, bps_max,
+		 iops_max);
 }
 
 void qemu_args_release(struct qemu_args *a)

@@ -19,6 +19,13 @@ struct qemu_fds {
 	int link[QEMU_LINKS];	/* COM1 and hvc0; -1: there is none */
 };
 
+/* What is said of this start of it alone. */
+struct qemu_start {
+	bool kvm;		/* on QEMU's own use of it */
+	bool incoming;		/* the guest's state comes by the monitor */
+	int major, minor;	/* the machine of that version; 0: the newest */
+};
+
 /* An argument vector for execv(). */
 struct qemu_args {
 	char **v;		/* ends with NULL */
@@ -26,11 +33,15 @@ struct qemu_args {
 	bool failed;		/* no memory */
 };
 
-/* P as parts_open() left it. With KVM, on QEMU's own use of it. */
+/* P as parts_open() left it. */
 int qemu_args_make(struct qemu_args *a, const struct pv_parts *p,
-		   const struct qemu_fds *fds, bool kvm);
-/* The number N of "nodeN", which DISK is to QEMU. */
+		   const struct qemu_fds *fds, const struct qemu_start *s);
+/* The number N of "nodeN", which DISK is to QEMU at its start. */
 int qemu_args_node(int disk);
+/* The arguments of QMP's block_set_io_throttle: DISK has the limits of D. */
+enum { QEMU_LIMITS = 400 };
+void qemu_args_limits(char args[QEMU_LIMITS], unsigned disk,
+		      const struct disk_conf *d);
 void qemu_args_release(struct qemu_args *a);	/* idempotent */
 
 #endif

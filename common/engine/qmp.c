@@ -137,15 +137,28 @@ static json_t *await(struct qmp *q, wanted_fn *wanted, uint64_t timeout_ns,
 
 /*
  * A socket takes a text this short whole, or not at all; one that is full has
- * not been read for long.
+ * not been read for long. FD goes with it, -1: none.
  */
-static int send_text(struct qmp *q, const struct buf *text)
+static int send_text(struct qmp *q, const struct buf *text, int fd)
 {
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { .head = {
+		.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
+		.cmsg_type = SCM_RIGHTS,
+	} };
+	struct iovec iov = { text->data, text->len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
+	if (fd >= 0) {
+		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control.room);
+	}
 	do
-		n = send(q->fd, text->data, text->len,
-			 MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = sendmsg(q->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return fail(E_TIMEOUT, "QEMU does not answer");
@@ -154,7 +167,8 @@ static int send_text(struct qmp *q, const struct buf *text)
 	return 0;
 }
 
-static int send_command(struct qmp *q, const char *command, const char *args)
+static int send_command(struct qmp *q, int fd, const char *command,
+			const char *args)
 {
 	json_t *msg = json_pack("{s:s, s:I, s:o*}", "execute", command, "id",
 				(json_int_t)++q->id, "arguments",
@@ -166,7 +180,7 @@ static int send_command(struct qmp *q, const char *command, const char *args)
 	buf_printf(&text, "%s\n", json ? json : "");
 	if (!json || text.failed)
 		return fail(ENOMEM, "out of memory");
-	return send_text(q, &text);
+	return send_text(q, &text, fd);
 }
 
 static bool is_greeting(struct qmp *q, const json_t *msg)
@@ -183,8 +197,8 @@ static bool is_answer(struct qmp *q, const json_t *msg)
 	       json_integer_value(id) == (json_int_t)q->id;
 }
 
-int qmp_call(struct qmp *q, const char *command, const char *args,
-	     struct buf *text, uint64_t timeout_ns)
+static int call(struct qmp *q, int fd, const char *command, const char *args,
+		struct buf *text, uint64_t timeout_ns)
 {
 	const json_t *value, *error;
 	json_t *msg;
@@ -192,7 +206,7 @@ int qmp_call(struct qmp *q, const char *command, const char *args,
 
 	if (q->fd < 0)
 		return fail(E_STOPPED, "QEMU has ended");
-	rc = send_command(q, command, args);
+	rc = send_command(q, fd, command, args);
 	msg = rc < 0 ? NULL : await(q, is_answer, timeout_ns, &rc);
 	if (!msg)
 		return rc;
@@ -206,6 +220,18 @@ int qmp_call(struct qmp *q, const char *command, const char *args,
 			json_string_value(value) : text_of(value, "status"));
 	json_decref(msg);
 	return rc;
+}
+
+int qmp_call(struct qmp *q, const char *command, const char *args,
+	     struct buf *text, uint64_t timeout_ns)
+{
+	return call(q, -1, command, args, text, timeout_ns);
+}
+
+int qmp_give(struct qmp *q, int fd, const char *command, const char *args,
+	     uint64_t timeout_ns)
+{
+	return call(q, fd, command, args, NULL, timeout_ns);
 }
 
 int qmp_open(struct qmp *q, int fd, uint64_t timeout_ns, int *major,

@@ -50,6 +50,10 @@ void qmp_close(struct qmp *q);		/* idempotent */
 int qmp_call(struct qmp *q, const char *command, const char *args,
 	     struct buf *text, uint64_t timeout_ns);
 
+/* The same, without a text; the descriptor FD goes with it (`add-fd`, `getfd`). */
+int qmp_give(struct qmp *q, int fd, const char *command, const char *args,
+	     uint64_t timeout_ns);
+
 /* Hands out the events that came, without waiting. 0; -E_STOPPED; -EPROTO. */
 int qmp_read(struct qmp *q);
 

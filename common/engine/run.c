@@ -131,6 +131,8 @@ static int restore(struct run *r)
 
 	console_new_boot(&r->console);
 	if (rc >= 0)
+		rc = snap_point_is_of(dir, r->guest.engine->name);
+	if (rc == 0)
 		rc = r->guest.engine->restore(&r->guest, dir);
 	if (rc == 0)
 		rc = forget_restore(r->args->vm);

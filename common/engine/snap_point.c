@@ -8,9 +8,11 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/text.h"
+#include "ctl/ctl.h"
 
-enum { PATH_BYTES = 512 };
+enum { PATH_BYTES = 512, META_MAX = 64 << 10 };
 
 static const char layers[] = "disk/", snapshots[] = "snap/";
 
@@ -95,4 +97,37 @@ void snap_point_release(struct snap_point *p)
 	close_fd(&p->dir);
 	close_fd(&p->report);
 	p->dir = p->report = -1;
+}
+
+int snap_point_fits(const struct snap_point *p, const struct pv_parts *parts)
+{
+	unsigned given = 0, has = 0;
+
+	for (unsigned i = 0; i < p->n; i++)
+		given |= 1U << p->top[i].disk;
+	for (unsigned i = 0; i < VMCONF_DISKS; i++)
+		if (parts->disk[i] && !parts->disk[i]->readonly)
+			has |= 1U << i;
+	if (given == has)
+		return 0;
+	return fail(E_CONFIG, "the disks of its config are not those it runs "
+		    "with (they are from the next boot on)");
+}
+
+int snap_point_is_of(int dir, const char *engine)
+{
+	autobuf struct buf meta = BUF_INIT;
+	char of[16] = "";
+	int rc = file_read(dir, "meta", &meta, META_MAX);
+
+	if (rc < 0)
+		return rc;
+	if (starts_with(engine, "kvm", NULL))
+		engine = "kvm";		/* kvm-any is ours, too */
+	if (!ctl_value(meta.data, "engine", of, sizeof(of)) ||
+	    !strcmp(of, engine))
+		return 0;
+	return fail(E_HOST, "its memory was taken by the engine %s, and this "
+		    "is %s (vm-boot --engine %s; or vm-set restore=, to boot "
+		    "from its disks)", of, engine, of);
 }

@@ -11,6 +11,7 @@
 #define ENGINE_SNAP_POINT_H
 
 #include "engine/engine.h"
+#include "machine/pv.h"
 
 /*
  * Reads ARGV into P, which is then released in any case. *FD becomes what
@@ -19,6 +20,18 @@
  */
 int snap_point_read(struct snap_point *p, int argc, char **argv, int *fd);
 void snap_point_release(struct snap_point *p);
+
+/*
+ * Whether the disks of P are all that the guest can write: 0, or -E_CONFIG
+ * with a sentence.
+ */
+int snap_point_fits(const struct snap_point *p, const struct pv_parts *parts);
+
+/*
+ * Whether a snapshot, whose directory is DIR, has its memory from the engine
+ * called ENGINE: 0, or -E_HOST with a sentence that says what to do.
+ */
+int snap_point_is_of(int dir, const char *engine);
 
 /*
  * The request "rest" into R:

@@ -104,17 +104,34 @@ static void remove_one(struct removal *r, const char *name)
 	r->ask->done(r->ask->arg, is, rc);
 }
 
+/* What it has open of what is gone takes room until it is told, or ends. */
+static void rest_all(const struct removal *r)
+{
+	struct config c = CONFIG_INIT;
+	struct vmconf vc = { 0 };
+	int rc = vm_config(r->vm, &c);
+
+	if (rc == 0)
+		rc = vmconf_parse(&vc, &c, NULL);
+	config_release(&c);
+	if (rc < 0)
+		return;
+	for (int i = 0; i < VMCONF_DISKS; i++)
+		if (vc.disk[i].path && !vc.disk[i].readonly &&
+		    vc.disk[i].format == FORMAT_QCOW2)
+			r->ask->rest(r->ask->rest_arg, i, NULL, FORMAT_QCOW2);
+	vmconf_release(&vc);
+}
+
 /* A VM whose lock is not ours runs, or is about to. */
 static int tidy(struct removal *r)
 {
-	const struct layers_live live = { 0 }, *if_runs;
-	bool merged = false;
-	int rc;
+	const struct layers_live live = { r->ask->rest, r->ask->rest_arg };
+	bool merged = false, runs = r->vm->lock < 0;
+	int rc = layers_tidy(r->snaps, runs ? &live : NULL, &merged);
 
-	if_runs = r->vm->lock < 0 ? &live : NULL;
-	rc = layers_tidy(r->snaps, if_runs, &merged);
-	if (merged && if_runs)
-		r->ask->reopen(r->ask->arg);
+	if (merged && runs)
+		rest_all(r);
 	return rc;
 }
 

@@ -24,9 +24,15 @@ struct unsnap {
 	 * sentence set, which begins with "VM@SNAP". NAME is the snapshot's.
 	 */
 	void (*done)(void *arg, const char *name, int rc);
-	/* The layers of a VM that runs have changed: it is told. */
-	void (*reopen)(void *arg);
 	void *arg;
+	/*
+	 * Tells a VM that runs on what the top of DISK rests from now on;
+	 * BELOW NULL: on what its header says, opened anew. What it does not
+	 * do it does at its next boot. REST_ARG is handed to it.
+	 */
+	int (*rest)(void *rest_arg, unsigned disk, const char *below,
+		    enum disk_format format);
+	void *rest_arg;
 };
 
 /*

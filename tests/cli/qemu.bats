@@ -527,3 +527,174 @@ files() { held "$1" | grep -vE 'socket|pipe|/dev/kvm' | cut -d' ' -f2-; }
 	[ ! -s err ]
 	[ "$(col t1 state)" = stopped ]
 }
+
+# -- snapshots --
+
+# dots NAME : it counts by them, which no guest does from its beginning on
+dots() { [[ $(vm-console --log "$1" | tail -c 40 | tr -d .) == '' ]] && more "$1"; }
+
+# more NAME : it says more, soon
+more() {
+	local said
+	said=$(vm-console --log "$1" | wc -c)
+	sleep 0.2
+	[[ $(vm-console --log "$1" | wc -c) -gt $said ]]
+}
+
+# back NAME SNAP : to it, through a stop
+back() {
+	vm-stop --now "$1"
+	vm-rollback --destructive "$1@$2"
+	vm-boot "$1"
+} >/dev/null
+
+# layer NAME : the file its first disk is written to
+layer() { sed -n 's/^disk0=\([^,]*\).*/\1/p' "$VM_STATE/vms/$1/config"; }
+
+@test "a snapshot: the guest runs on, and goes on from there after a rollback, again and again" {
+	truncate -s 1M d.img
+	up t1 --disk 1M --disk "$PWD/d.img"
+	printf c | vm-console t1 >/dev/null
+	soon dots t1
+	run -0 vm-snap t1 -n one
+	[ "$output" = t1@one ]
+	dots t1
+	[ "$(vm-ls -t snap -H -p -o memory,engine t1@one)" = $'16777216\tqemu' ]
+	vm-reset --hard t1
+	vm-wait --for login -t 20 t1
+	back t1 one
+	[ "$(col t1 state)" = running ]
+	soon dots t1
+	! says t1 tiny
+	run -0 vm-snap t1 -n two
+	back t1 two
+	soon dots t1
+	back t1 one
+	soon dots t1
+	# only once: the next is a boot
+	vm-stop --now t1
+	vm-boot t1 | vm-wait --for login -t 20
+}
+
+@test "all disks go on in new layers, those below are read only, also by the QEMU after a reset" {
+	truncate -s 1M d.img
+	up t1 --disk 1M --disk "$PWD/d.img"
+	for layer in 1 2; do
+		run -0 vm-snap --disk-only t1 -n "s$layer"
+		echo "$output: $(layer t1)"
+		[ "$(layer t1)" = "disk/disk0.$layer.qcow2" ]
+	done
+	printf 1 | vm-console t1 >/dev/null
+	soon says t1 'login: 1'
+	# it grows, and has limits, where it is now
+	vm-set t1 disk0.size=2M disk1.iops=100
+	qemu-img info -U --output=json "$VM_STATE/vms/t1/$(layer t1)" | jq -e '."virtual-size" == 2097152'
+	vm-reset --hard t1
+	vm-wait --for login -t 20 t1
+	qemu=$(qemu_of t1)
+	files "$qemu"
+	[ "$(files "$qemu" | grep -E '^(disk|/.*d.img)')" = "$(in_lines "$PWD/d.img r" \
+		'disk0.1.qcow2 r' disk0.2.qcow2 'disk0.raw r' 'disk1.1.qcow2 r' disk1.2.qcow2 | sort)" ]
+	vm-stop --now t1
+	qemu-img check -q "$VM_STATE/vms/t1/$(layer t1)"
+}
+
+@test "snapshots removed under a running QEMU leave its disk what it is" {
+	up t1 --disk 1M
+	for i in 1 2 3 4; do vm-snap t1 -n "s$i" --disk-only; done
+	run -0 vm-rm t1@s1 t1@s2 t1@s3
+	printf 2 | vm-console t1 >/dev/null
+	soon says t1 'login: 2'
+	vm-reset --hard t1
+	vm-wait --for login -t 20 t1
+	vm-stop --now t1
+	qemu-img check -q "$VM_STATE/vms/t1/$(layer t1)"
+	vm-boot t1 | vm-wait --for login -t 20
+	run -0 vm-rm t1@s4
+}
+
+@test "a paused VM stays so; a second snapshot of its memory waits for vm-resume: 11" {
+	up t1 --disk 1M
+	printf c | vm-console t1 >/dev/null
+	soon dots t1
+	vm-pause t1
+	run -0 vm-snap t1 -n one
+	[ "$(col t1 state)" = paused ]
+	! more t1
+	run -11 --separate-stderr vm-snap t1 -n two
+	[[ $stderr == *"vm-resume"* ]]
+	[ "$(vm-ls -t snap -q)" = t1@one ]
+	vm-resume t1
+	dots t1
+	run -0 vm-snap t1 -n two
+	vm-stop --now t1
+	vm-rollback --destructive t1@one
+	run -0 vm-boot --paused t1
+	[ "$(col t1 state)" = paused ]
+	! more t1
+	vm-resume t1
+	dots t1
+}
+
+@test "memory of the other engine is 5, and the sentence says what to do" {
+	up t1
+	vm-snap t1 -n one
+	vm-stop --now t1
+	vm-rollback --destructive t1@one
+	sed -i s/engine=qemu/engine=kvm/ "$VM_STATE/vms/t1/snap/one/meta"
+	run -5 --separate-stderr vm-boot t1
+	[ "$stderr" = "vm-boot: t1: go on from the snapshot one: its memory was taken by the engine kvm, and this is qemu (vm-boot --engine kvm; or vm-set restore=, to boot from its disks)" ]
+	run -0 vm-set t1 restore=
+	run -0 vm-boot t1
+	vm-wait --for login -t 20 t1
+}
+
+@test "a damaged snapshot is not gone on from, and a sentence says why; nothing is left" {
+	up t1
+	vm-snap t1 -n one
+	vm-stop --now t1
+	dir=$VM_STATE/vms/t1/snap/one
+	cp "$dir/mem" mem
+	cp "$dir/dev" dev
+	for damage in 'head -c 100000 mem >"$dir/mem"' ': >"$dir/mem"' 'rm "$dir/mem"' \
+		'echo nonsense >"$dir/mem"' ': >"$dir/dev"' 'echo qemu=99.1 >"$dir/dev"' \
+		'printf "qemu=99.1\naccel=tcg\n" >"$dir/dev"' 'rm "$dir/dev"'; do
+		vm-rollback --destructive t1@one >/dev/null
+		eval "$damage"
+		run timeout 40 vm-boot t1
+		echo "$damage: $status $output"
+		[ "$status" != 0 ] && [ "$status" -lt 100 ]
+		[[ ${lines[0]} == "vm-boot: t1: go on from the snapshot one: "* ]]
+		[ "$(col t1 state)" = stopped ]
+		! pgrep -f "$VM_STATE" >/dev/null
+		cp mem dev "$dir"
+	done
+	run -0 vm-boot t1
+	printf 5 | vm-console t1 >/dev/null
+	soon says t1 5
+}
+
+@test "no room for the memory: vm-snap fails, the guest runs on, no debris" {
+	need_mounts
+	mkdir full
+	cat >steps <<-'EOF'
+		mount -t tmpfs -o size=1M none full
+		export VM_STATE=$PWD/full
+		trap 'vm-ls -q | vm-rm --force - >/dev/null' EXIT
+		vm-create t1 -m 16M --kernel "$1" >/dev/null
+		vm-boot t1 | vm-wait --for login -t 20 >/dev/null
+		head -c 500k /dev/zero >full/filler
+		vm-snap t1 -n one 2>err && echo taken
+		head -c 60 err >&2
+		ls -A full/vms/t1/snap 2>/dev/null | grep -v lock
+		vm-ls -H -p -o state t1
+		rm full/filler
+		vm-snap t1 -n two
+		vm-stop --now t1
+	EOF
+	run -0 timeout 90 unshare -m bash steps "$tiny"
+	echo "$output"
+	[[ ${lines[0]} == "vm-snap: t1: "* ]]
+	[ "$(tail -n 3 <<<"$output")" = "$(in_lines running t1@two t1)" ]
+	[ "${#lines[@]}" = 4 ]
+}

@@ -52,7 +52,8 @@ static bool begin(const char *config)
 
 static int make(bool kvm)
 {
-	return qemu_args_make(&fx.args, &fx.parts, &fx.fds, kvm);
+	return qemu_args_make(&fx.args, &fx.parts, &fx.fds,
+			      &(struct qemu_start){ .kvm = kvm });
 }
 
 static void end(void)
@@ -117,7 +118,7 @@ TEST(there_is_nothing_but_what_is_named)
 	STR(value("-smp", 0), "3");
 	STR(value("-m", 0), "768M");
 	OK(!strncmp(value("-machine", 0), "q35,", 4));
-	EQ(count("-device"), 2);	/* COM1 and randomness */
+	EQ(count("-device"), 3);	/* COM1 and randomness */
 	EQ(count("-blockdev"), 0);
 	EQ(count("-add-fd"), 0);
 	EQ(count("-initrd"), 0);
@@ -324,7 +325,7 @@ TEST(each_disk_is_in_its_slot_whatever_others_there_are)
 	EQ(t.fd, block_fd(fx.parts.disk[15]));
 	MEMBER(t.device, "logical_block_size", "4096");
 	MEMBER(t.device, "physical_block_size", "4096");
-	EQ(count("-device"), 4);
+	EQ(count("-device"), 5);
 	end();
 }
 
