@@ -367,26 +367,40 @@ static int make_pair(int *ours, int room)
 	return fds[1];
 }
 
+/* Of the disks, with all that lies below them. */
+static size_t count_files(const struct qemu *q)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < VMCONF_DISKS; i++)
+		for (const struct block *b = q->parts.disk[i]; b; b = b->backing)
+			n++;
+	return n;
+}
+
 /* Starts QEMU with FDS, its ends; OURS is the monitor's other one. */
 static int start(struct qemu *q, const struct qemu_fds *fds)
 {
 	/* the VM's lock too: what still runs it, holds it */
-	int keep[6 + 2 * VMCONF_DISKS] = {
+	const int others[] = {
 		fds->qmp, fds->link[QEMU_COM], fds->link[QEMU_HVC],
 		q->parts.kernel, q->parts.initrd, q->guest->vm->lock,
 	};
+	size_t n = ARRAY_SIZE(others);
+	autofree int *keep = malloc(sizeof(others) +
+				    count_files(q) * sizeof(*keep));
 	struct qemu_args args;
 	int rc;
 
-	for (int i = 0; i < VMCONF_DISKS; i++) {
-		const struct block *b = q->parts.disk[i];
-
-		keep[6 + 2 * i] = b ? block_fd(b) : -1;
-		keep[7 + 2 * i] = b && b->backing ? block_fd(b->backing) : -1;
-	}
+	if (!keep)
+		return fail(ENOMEM, "out of memory");
+	memcpy(keep, others, sizeof(others));
+	for (int i = 0; i < VMCONF_DISKS; i++)
+		for (const struct block *b = q->parts.disk[i]; b; b = b->backing)
+			keep[n++] = block_fd(b);
 	rc = qemu_args_make(&args, &q->parts, fds, q->kvm);
 	if (rc == 0)
-		rc = qemu_proc_start(&q->proc, args.v, keep, ARRAY_SIZE(keep));
+		rc = qemu_proc_start(&q->proc, args.v, keep, n);
 	qemu_args_release(&args);
 	return rc;
 }

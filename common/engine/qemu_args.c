@@ -124,7 +124,36 @@ static void add_layer(struct qemu_args *a, const struct block *b,
 
 int qemu_args_node(int disk)
 {
-	return 2 * disk + 1;
+	return disk;
+}
+
+/* The N-th below the top of DISK. */
+static int node_below(int disk, int n)
+{
+	return disk + n * VMCONF_DISKS;
+}
+
+/* The files of DISK, the lowest first; all but that are qcow2. */
+static void add_layers(struct qemu_args *a, const struct pv_parts *p, int disk,
+		       bool unsafe)
+{
+	enum disk_format format = p->below[disk];
+	const struct block *b = p->disk[disk];
+	int n = 0;
+
+	for (; b->backing; b = b->backing)
+		n++;
+	if (!n)
+		format = p->conf->disk[disk].format;
+	for (int below = -1; n >= 0; n--, format = FORMAT_QCOW2) {
+		int node = node_below(disk, n);
+
+		b = p->disk[disk];
+		for (int i = 0; i < n; i++)
+			b = b->backing;
+		add_layer(a, b, format, unsafe, node, below);
+		below = node;
+	}
 }
 
 static void add_disk(struct qemu_args *a, const struct pv_parts *p, int i)
@@ -136,17 +165,13 @@ static void add_disk(struct qemu_args *a, const struct pv_parts *p, int i)
 	const struct block *b = p->disk[i];
 	const struct disk_conf *d = &p->conf->disk[i];
 	autofree char *serial = escaped(d->serial);
-	bool unsafe = d->cache == CACHE_UNSAFE;
-	int top = qemu_args_node(i), below = b->backing ? top - 1 : -1;
 
-	if (b->backing)
-		add_layer(a, b->backing, p->below[i], unsafe, below, -1);
-	add_layer(a, b, d->format, unsafe, top, below);
+	add_layers(a, p, i, d->cache == CACHE_UNSAFE);
 	add_opt(a, "device", "virtio-blk-pci,id=disk%d,addr=%#x,drive=node%d,"
 		"disable-legacy=on,num-queues=%u,write-cache=%s,"
 		"config-wce=%s,werror=%s,rerror=report,"
 		"logical_block_size=%u,physical_block_size=4096%s%s", i,
-		PV_SLOT_DISKS + i, top, vmconf_queues(p->conf, d),
+		PV_SLOT_DISKS + i, qemu_args_node(i), vmconf_queues(p->conf, d),
 		d->cache == CACHE_WRITETHROUGH ? "off" : "on",
 		d->cache == CACHE_WRITETHROUGH ? "off" : "on",
 		werrors[d->werror], b->block_size, serial && *serial ? ",serial=" : "", serial ? serial : "");

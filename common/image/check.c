@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "block/qcow2.h"
 #include "image/kernel.h"
+#include "image/links.h"
 #include "state/image.h"
 
 /*
@@ -57,7 +58,12 @@ static int check_initrd(int dir, const char *path)
 static int check_qcow2(int fd, const struct disk_conf *d)
 {
 	struct qcow2_info info;
-	int rc = qcow2_info(fd, &info);
+	struct link link;
+	int rc;
+
+	if (layer_name(d->path))
+		return link_read(&link, fd, d);
+	rc = qcow2_info(fd, &info);
 
 	if (rc < 0)
 		return rc;

@@ -53,7 +53,11 @@ static int note_drop(const struct tidy *t, const char *name)
 {
 	char note[DROP_NAME];
 	autoclose int fd = -1;
+	uint64_t k;
+	unsigned n;
 
+	if (layers_number(name, &n, &k))
+		return 0;
 	snprintf(note, sizeof(note), "%s%s", drop, name);
 	fd = openat(t->l->dir, note, O_WRONLY | O_CREAT | O_NOFOLLOW |
 		    O_CLOEXEC, 0600);
@@ -139,10 +143,12 @@ static bool is_live(const struct tidy *t, const struct layer_file *f)
 /* Whether F can be the lower one of a merge. */
 static bool can_merge(const struct tidy *t, const struct layer_file *f)
 {
-	const struct layer_file *upper = &t->l->file[f->child];
+	const struct layer_file *upper;
 
-	return f->used && !f->pinned && !f->names && f->children == 1 &&
-		f->links == 1 && upper->links == 1 && !is_live(t, upper) &&
+	if (!f->used || f->pinned || f->names || f->children != 1)
+		return false;
+	upper = &t->l->file[f->child];
+	return f->links == 1 && upper->links == 1 && !is_live(t, upper) &&
 		!is_left(t, f);
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "state/snap.h"
 #include "state/vm.h"
 
 enum { META_MAX = 64 << 10 };
@@ -217,28 +218,75 @@ static bool conf_uses(const struct vmconf *vc, const char *name)
 	return false;
 }
 
-/* -E_BUSY when VM is linked to the image NAME. */
-static int refuse_user(struct store *st, const char *vm_name, const char *name)
+/* 1: the config C uses the image NAME, 0: not; negative: it cannot be read. */
+static int config_uses(const struct config *c, const char *name)
+{
+	struct vmconf vc = { 0 };
+	int rc = vmconf_parse(&vc, c, NULL);
+
+	if (rc == 0)
+		rc = conf_uses(&vc, name);
+	vmconf_release(&vc);
+	return rc;
+}
+
+static int snap_uses(const struct snaps *s, const char *snap, const char *name)
 {
 	struct config c = CONFIG_INIT;
-	struct vmconf vc = { 0 };
+	struct snap sn;
+	int rc = snap_open(&sn, s, snap);
+
+	if (rc < 0)
+		return rc == -E_NOENT ? 0 : rc;	/* removed meanwhile */
+	rc = snap_config(&sn, &c);
+	if (rc == 0)
+		rc = config_uses(&c, name);
+	config_release(&c);
+	snap_close(&sn);
+	return rc;
+}
+
+/* The same of VM's snapshots; *SNAP is the one. */
+static int snaps_use(const struct vm *vm, const char *name,
+		     char snap[NAME_MAX_LEN + 1])
+{
+	autofree char **names = NULL;
+	struct snaps s;
+	size_t n = 0;
+	int rc = snaps_open(&s, vm, false);
+
+	if (rc == 0)
+		rc = record_list(s.dir, "snap", &names, &n);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		snprintf(snap, NAME_MAX_LEN + 1, "%s", names[i]);
+		rc = snap_uses(&s, snap, name);
+	}
+	snaps_close(&s);
+	return rc;
+}
+
+/* -E_BUSY when VM, or a snapshot of it, is linked to the image NAME. */
+static int refuse_user(struct store *st, const char *vm_name, const char *name)
+{
+	char snap[NAME_MAX_LEN + 1] = "";
+	struct config c = CONFIG_INIT;
 	struct vm vm;
-	bool used;
 	int rc = vm_open(&vm, st, vm_name);
 
 	if (rc < 0)
 		return rc == -E_NOENT ? 0 : rc;	/* removed meanwhile */
 	rc = vm_config(&vm, &c);
 	if (rc == 0)
-		rc = vmconf_parse(&vc, &c, NULL);
-	used = rc == 0 && conf_uses(&vc, name);
-	vmconf_release(&vc);
+		rc = config_uses(&c, name);
+	if (rc == 0)
+		rc = snaps_use(&vm, name, snap);
 	config_release(&c);
 	vm_close(&vm);
 	if (rc < 0)	/* who knows */
 		return fail_in(-E_BUSY, "%s: perhaps used by %s", name,
 			       vm_name);
-	return used ? fail(E_BUSY, "%s: used by %s", name, vm_name) : 0;
+	return rc ? fail(E_BUSY, "%s: used by %s%s%s", name, vm_name,
+			 snap[0] ? "@" : "", snap) : 0;
 }
 
 int image_remove(struct image *img, struct store *st)

@@ -62,7 +62,7 @@ TEST(what_cannot_be_is_refused_with_its_reason)
 		{ E_CONFIG, "a,image=deb", "disk0: image=deb wants "
 		  "format=qcow2" },
 		{ E_USAGE, "a,ro=yes", "disk0: 'ro=yes': not a disk option ("
-		  "block_size= bps= bus= cache= format= image= iops= queues= "
+		  "base= block_size= bps= bus= cache= format= image= iops= queues= "
 		  "ro serial= werror=); a path may hold no comma" },
 	};
 

@@ -101,10 +101,10 @@ TEST(what_cannot_be_read_and_what_cannot_be_differ)
 		{ E_CONFIG, "disk3=a,serial=\303\274",
 		  "disk3: serial '\303\274': printable ASCII only" },
 		{ E_USAGE, "disk0=a,b", "disk0: 'b': not a disk option ("
-		  "block_size= bps= bus= cache= format= image= iops= queues= "
+		  "base= block_size= bps= bus= cache= format= image= iops= queues= "
 		  "ro serial= werror=); a path may hold no comma" },
 		{ E_USAGE, "disk0=a,", "disk0: '': not a disk option ("
-		  "block_size= bps= bus= cache= format= image= iops= queues= "
+		  "base= block_size= bps= bus= cache= format= image= iops= queues= "
 		  "ro serial= werror=); a path may hold no comma" },
 		{ E_CONFIG, "disk16=a", "disk16: there are disk0 to disk15" },
 		{ E_CONFIG, "disk00=a", "disk00: there are disk0 to disk15" },
