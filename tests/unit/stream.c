@@ -236,6 +236,70 @@ TEST(a_window_ends_when_it_is_full)
 	OK(t.ended == 1 && t.data_parts > STREAM_WINDOW_PARTS);
 }
 
+/* Calls CHANGE for each header of B, with the checksum made right. */
+static unsigned each_header(struct buf *b,
+			    void (*change)(struct tar_member *m))
+{
+	struct tar_member m, other;
+	unsigned found = 0, n = 0;
+
+	for (size_t at = 0; at + TAR_BLOCK <= b->len; n++) {
+		uint8_t *block = (uint8_t *)b->data + at, was[TAR_BLOCK];
+		struct snapshot t = { 0 };
+
+		if (!tar_parse(&m, block))
+			return n - found;
+		memcpy(was, block, sizeof(was));
+		other = m;
+		change(&other);
+		tar_header(&other, block);
+		found += read_stream(b, &t) == -E_VERIFY ||
+			 !memcmp(was, block, sizeof(was));
+		memcpy(block, was, sizeof(was));
+		at += TAR_BLOCK + align_up(m.size, TAR_BLOCK);
+	}
+	return n - found;
+}
+
+static void other_vm(struct tar_member *m) { m->prefix[0] = 'x'; }
+static void other_time(struct tar_member *m) { m->mtime++; }
+
+static void other_sums(struct tar_member *m)
+{
+	if (starts_with(m->name, "sums/", NULL))
+		m->name[12]++;
+}
+
+TEST(a_header_of_another_snapshot_is_found_though_its_checksum_is_right)
+{
+	autobuf struct buf b = BUF_INIT;
+	struct snapshot s;
+
+	sample(&s, true);
+	OK(write_stream(&b, &s, NULL) == 0);
+	EQ(each_header(&b, other_vm), 0);
+	EQ(each_header(&b, other_time), 0);
+	EQ(each_header(&b, other_sums), 0);
+}
+
+TEST(blocks_of_zeros_are_only_at_the_end)
+{
+	autobuf struct buf b = BUF_INIT, whole = BUF_INIT;
+	struct snapshot s, t = { 0 };
+
+	buf_add(&b, (char[1024]){ 0 }, 1024);
+	OK(read_stream(&b, &t) == -E_VERIFY);
+	sample(&s, true);
+	OK(write_stream(&whole, &s, NULL) == 0);
+	buf_add(&whole, (char[1024]){ 0 }, 1024);
+	OK(read_stream(&whole, &t) == -E_VERIFY);
+	buf_clear(&b);
+	buf_add(&b, whole.data, 4 * TAR_BLOCK);	/* head and its sums */
+	buf_add(&b, (char[1024]){ 0 }, 1024);
+	OK(read_stream(&b, &t) == -E_VERIFY);
+	OK(strstr(err_text(), "a block of zeros"));
+}
+
 /* -- streams whose sums are right -- */
 
 /* What of the two texts is there, and in which order. */
@@ -378,5 +442,7 @@ TESTS(T(what_was_written_is_read),
       T(a_head_that_makes_no_sense_is_refused),
       T(names_of_members_have_one_form), T(a_token_has_one_form),
       T(a_window_ends_when_it_is_full),
+      T(a_header_of_another_snapshot_is_found_though_its_checksum_is_right),
+      T(blocks_of_zeros_are_only_at_the_end),
       T(what_is_out_of_place_is_refused_though_its_sums_are_right),
       T(a_window_without_sums_has_an_end))
