@@ -1,7 +1,7 @@
 # bash completion for vmutils; made by make completions from the options of the commands
 # shellcheck shell=bash
 
-_vm_commands='boot console create image ls pause prune reset resume rm set stop wait'
+_vm_commands='boot clone console create image ls pause prune reset resume rm rollback set snap stop wait'
 _vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT parent=SNAP restore=SNAP'
 
 # What is known of command $1, into the caller's variables. options: NAME:KIND
@@ -10,6 +10,11 @@ _vm_table() {
 	case $1 in
 	vm-boot)
 		options='-f:flag --foreground:flag --rm:flag --paused:flag --engine:words=auto|kvm|qemu|kvm-any -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns=''
+		operand=vm
+		;;
+	vm-clone)
+		options='--disk-only:flag --if-missing:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
 		operand=vm
 		;;
@@ -58,10 +63,20 @@ _vm_table() {
 		columns=''
 		operand=vm
 		;;
+	vm-rollback)
+		options='--destructive:flag --disk-only:flag -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns=''
+		operand=vm
+		;;
 	vm-set)
 		options='--dry-run:flag -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
 		operand=key
+		;;
+	vm-snap)
+		options='-n:none --name:none --disk-only:flag --note:none --protect:flag --unless-newer-than:none -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns=''
+		operand=vm
 		;;
 	vm-stop)
 		options='-t:none --timeout:none --force:flag --now:flag -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
@@ -195,4 +210,4 @@ _vm() {
 	esac
 }
 
-complete -F _vm vm vm-boot vm-console vm-create vm-image vm-ls vm-pause vm-prune vm-reset vm-resume vm-rm vm-set vm-stop vm-wait
+complete -F _vm vm vm-boot vm-clone vm-console vm-create vm-image vm-ls vm-pause vm-prune vm-reset vm-resume vm-rm vm-rollback vm-set vm-snap vm-stop vm-wait
