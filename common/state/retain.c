@@ -157,7 +157,8 @@ int retain(struct retain_item *item, size_t n,
 
 	if (!seen)
 		return fail(ENOMEM, "out of memory");
-	qsort(item, n, sizeof(*item), newest_first);
+	if (n)
+		qsort(item, n, sizeof(*item), newest_first);
 	for (size_t i = 0; i < n; i++)
 		item[i].verdict = item[i].is_protected ? RETAIN_PROTECTED :
 							 UNDECIDED;

@@ -565,7 +565,7 @@ layer() { sed -n 's/^disk0=\([^,]*\).*/\1/p' "$VM_STATE/vms/$1/config"; }
 	back t1 one
 	[ "$(col t1 state)" = running ]
 	soon dots t1
-	! says t1 tiny
+	run ! says t1 tiny
 	run -0 vm-snap t1 -n two
 	back t1 two
 	soon dots t1
@@ -620,7 +620,7 @@ layer() { sed -n 's/^disk0=\([^,]*\).*/\1/p' "$VM_STATE/vms/$1/config"; }
 	vm-pause t1
 	run -0 vm-snap t1 -n one
 	[ "$(col t1 state)" = paused ]
-	! more t1
+	run ! more t1
 	run -11 --separate-stderr vm-snap t1 -n two
 	[[ $stderr == *"vm-resume"* ]]
 	[ "$(vm-ls -t snap -q)" = t1@one ]
@@ -631,7 +631,7 @@ layer() { sed -n 's/^disk0=\([^,]*\).*/\1/p' "$VM_STATE/vms/$1/config"; }
 	vm-rollback --destructive t1@one
 	run -0 vm-boot --paused t1
 	[ "$(col t1 state)" = paused ]
-	! more t1
+	run ! more t1
 	vm-resume t1
 	dots t1
 }
@@ -666,7 +666,7 @@ layer() { sed -n 's/^disk0=\([^,]*\).*/\1/p' "$VM_STATE/vms/$1/config"; }
 		[ "$status" != 0 ] && [ "$status" -lt 100 ]
 		[[ ${lines[0]} == "vm-boot: t1: go on from the snapshot one: "* ]]
 		[ "$(col t1 state)" = stopped ]
-		! pgrep -f "$VM_STATE" >/dev/null
+		run ! pgrep -f "$VM_STATE" >/dev/null
 		cp mem dev "$dir"
 	done
 	run -0 vm-boot t1

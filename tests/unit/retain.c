@@ -202,6 +202,7 @@ TEST(any_time_is_one)
 	    "max=yearly|future=yearly|day=yearly");
 	n = 0;
 	STR(KEPT([RETAIN_LAST] = 1), "");
+	EQ(retain(NULL, 0, (const uint64_t [RETAIN_RULES]){ 1 }), 0);
 }
 
 /* -- a slow and obvious model -- */
