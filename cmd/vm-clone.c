@@ -167,6 +167,23 @@ static int stage_config(const struct source *src, struct stage *s,
 	return rc;
 }
 
+/* A kernel and an initrd in the source's directory are the clone's, too. */
+static int link_boot_files(const struct source *src, const struct stage *s)
+{
+	static const char *const keys[] = { "kernel", "initrd" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const char *file = config_get(&src->conf, keys[i]);
+
+		if (!file || !name_ok(file))
+			continue;
+		if (linkat(src->live.vm.dir, file, s->dir, file, 0) < 0 &&
+		    errno != EEXIST && errno != ENOENT)
+			return fail_sys("%s: %s", s->name, file);
+	}
+	return 0;
+}
+
 static int fill(struct source *src, struct stage *s)
 {
 	struct vm vm = { .store = src->live.vm.store, .dir = s->dir,
@@ -180,6 +197,8 @@ static int fill(struct source *src, struct stage *s)
 	snprintf(vm.name, sizeof(vm.name), "%s", s->name);
 	if (rc == 0)
 		rc = layers_push(&snaps, &src->conf, &c, NULL, &ntops);
+	if (rc == 0)
+		rc = link_boot_files(src, s);
 	if (rc == 0 && snap)
 		rc = link_snap(src, s);
 	if (rc == 0)

@@ -17,6 +17,8 @@
 #include "base/file.h"
 #include "base/loop.h"
 #include "block/qcow2.h"
+#include "cli/boot_check.h"
+#include "cli/live.h"
 #include "cli/opt.h"
 #include "cli/out.h"
 #include "image/copy.h"
@@ -29,13 +31,18 @@ static const uint64_t keep_ns = 5000000000;
 
 static struct args {
 	bool verify, token;
-} args;
+	const char *boot_check, *timeout;
+} args = { .timeout = "300" };
 
 static const struct opt opts[] = {
 	OPT(0, "verify", OPT_FLAG, NULL, struct args, verify,
 	    "only check the stream"),
 	OPT(0, "token", OPT_FLAG, NULL, struct args, token,
 	    "print what vm-send --resume needs to go on"),
+	OPT(0, "boot-check", OPT_STR, "COND", struct args, boot_check,
+	    "what came must boot, on a throw-away copy, until COND (vm-wait)"),
+	OPT('t', "timeout", OPT_STR, "TIME", struct args, timeout,
+	    "how long that may take (default 300)"),
 	{ 0 }
 };
 
@@ -608,6 +615,8 @@ static int on_end(struct stream_reader *reader)
 		close_outputs(r);
 		arrival_remove(&r->arrival);
 	}
+	if (rc == 0 && args.boot_check)
+		rc = boot_check(r->label, args.boot_check, args.timeout);
 	return rc < 0 ? rc : out_name(r->label);
 }
 
@@ -682,6 +691,10 @@ static int run(int argc, char **argv)
 	struct store st;
 	int rc;
 
+	if (args.boot_check && (args.verify || args.token))
+		return fail(E_USAGE, "--boot-check is for what is received");
+	if (args.boot_check)
+		live_interruptible();
 	if (argc > 1 || (args.token && !argc))
 		return fail(E_USAGE, args.token ? "--token wants a VM's name" :
 						  "one name at most");

@@ -49,7 +49,7 @@ _vm_table() {
 		operand=vm
 		;;
 	vm-recv)
-		options='--verify:flag --token:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		options='--verify:flag --token:flag --boot-check:none -t:none --timeout:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
 		operand=vm
 		;;

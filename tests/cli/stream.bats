@@ -494,3 +494,24 @@ sweep() {
 	there vm-recv <"$BATS_TEST_DIRNAME/../golden/stream-1-from.vms"
 	qemu-io -r -c 'read -P 18 64k 4k' -c 'read -P 0 68k 4k' "$(there top golden)"
 }
+
+@test "--boot-check: what came is booted on a copy, which is gone afterwards" {
+	export VM_ENGINE=qemu
+	vm-create ok -m 64M --kernel "$VM_BIN/tests/guest/tiny" --disk 1M
+	vm-snap ok
+	vm-send ok >ok.vms
+	run -0 vm-recv there --boot-check login -t 60 <ok.vms
+	[[ $output == there@* ]]
+	run -124 --separate-stderr vm-recv late --boot-check console:never -t 1 <ok.vms
+	[[ -z $output && $stderr == *"does not come to what it should in time"* ]]
+	run -2 vm-recv x --boot-check nonsense <ok.vms
+	# its kernel is none any more
+	cp "$VM_BIN/tests/guest/tiny" kernel
+	vm-create ends -m 64M --kernel "$PWD/kernel" --disk 1M
+	vm-snap ends
+	echo nothing >kernel
+	run -13 bash -c 'vm-send ends | vm-recv e --boot-check login -t 60'
+	run -0 vm-ls -q
+	[ "$output" = $'e\nends\nlate\nok\nthere\nx' ]
+	run -2 vm-recv y --boot-check login --verify <ok.vms
+}
