@@ -32,11 +32,13 @@ all_cflags = $(std) $(warn) $(hard) -fPIE -pthread $(CFLAGS)
 # A static binary starts in a fraction of a dynamic one's time; libcurl, which
 # stands on many libraries, is not to be had so. Of libarchive the commands but
 # vm-image need what decompresses, and no more.
-kind = $(if $(or $(SAN),$(findstring -lcurl,$(LIBS_$(@F)))),-pie,-static-pie)
+kind = $(if $(or $(SAN),$(filter -lcurl -lcrypto,$(LIBS_$(@F)))),-pie,-static-pie)
 unpack := -l:libarchive.a -lbz2 -llzma -llz4 -lzstd -lz
 all_ldflags = $(kind) -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 LIBS_vm-create := $(unpack) -lext2fs -lcom_err
 LIBS_vm-image := -larchive -lcurl -lcrypto -lext2fs -lcom_err
+LIBS_vm-recv := -lcrypto
+LIBS_vm-send := -lcrypto
 LIBS_vm-set := $(unpack) -lext2fs -lcom_err
 
 cmds := $(patsubst cmd/%.c,%,$(wildcard cmd/*.c))

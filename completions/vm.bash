@@ -1,7 +1,7 @@
 # bash completion for vmutils; made by make completions from the options of the commands
 # shellcheck shell=bash
 
-_vm_commands='boot clone console create image ls pause prune reset resume rm rollback set snap stop wait'
+_vm_commands='boot clone console create image ls pause prune recv reset resume rm rollback send set snap stop wait'
 _vm_keys='cpus=N memory=SIZE machine=pv engine=auto|kvm|qemu|kvm-any kernel=FILE initrd=FILE append=TEXT console=serial|virtio console_log=SIZE disk0=FILE note=TEXT parent=SNAP restore=SNAP'
 
 # What is known of command $1, into the caller's variables. options: NAME:KIND
@@ -48,6 +48,11 @@ _vm_table() {
 		columns='name time verdict rule'
 		operand=vm
 		;;
+	vm-recv)
+		options='--verify:flag --token:flag -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns=''
+		operand=vm
+		;;
 	vm-reset)
 		options='--soft:flag --hard:flag -t:none --timeout:none -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
@@ -65,6 +70,11 @@ _vm_table() {
 		;;
 	vm-rollback)
 		options='--destructive:flag --disk-only:flag -P:none --parallel:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
+		columns=''
+		operand=vm
+		;;
+	vm-send)
+		options='-i:none --from:none -n:flag --size:flag --resume:none -h:flag --help:flag --version:flag --state:dir -v:flag --verbose:flag --lock-wait:none'
 		columns=''
 		operand=vm
 		;;
@@ -210,4 +220,4 @@ _vm() {
 	esac
 }
 
-complete -F _vm vm vm-boot vm-clone vm-console vm-create vm-image vm-ls vm-pause vm-prune vm-reset vm-resume vm-rm vm-rollback vm-set vm-snap vm-stop vm-wait
+complete -F _vm vm vm-boot vm-clone vm-console vm-create vm-image vm-ls vm-pause vm-prune vm-recv vm-reset vm-resume vm-rm vm-rollback vm-send vm-set vm-snap vm-stop vm-wait

@@ -29,6 +29,8 @@ int ring_init(struct ring *r, unsigned depth, int fd, int event_fd)
 		io_uring_queue_exit(&r->uring);
 		return rc;
 	}
+	/* A child that writes the guest's memory keeps no file of ours open. */
+	io_uring_ring_dontfork(&r->uring);
 	r->fd = io_uring_register_files(&r->uring, &fd, 1) < 0 ? -1 : fd;
 	return 0;
 }

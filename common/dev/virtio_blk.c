@@ -158,6 +158,14 @@ static int blk_load(struct virtio *v, struct section *s)
 	return 0;
 }
 
+static struct blk_shape shape_of(const struct block *d)
+{
+	return (struct blk_shape){
+		.bytes = block_bytes(d), .block_size = d->block_size,
+		.readonly = d->readonly,
+	};
+}
+
 int virtio_blk_init(struct virtio_blk *b, const struct mem *mem,
 		    struct block *disk, const struct virtio_blk_conf *conf,
 		    const char *name)
@@ -183,6 +191,7 @@ int virtio_blk_init(struct virtio_blk *b, const struct mem *mem,
 	if (rc < 0)
 		return rc;
 	b->disk = disk;
+	b->shape = shape_of(disk);
 	b->conf = *conf;
 	memcpy(b->serial, conf->serial, strnlen(conf->serial, BLK_SERIAL));
 	b->writeback = conf->cache != BLK_WRITETHROUGH;
@@ -272,10 +281,12 @@ void virtio_blk_unquiesce(struct virtio_blk *b)
 	pthread_mutex_unlock(&b->rest_lock);
 }
 
-static bool same_shape(const struct block *a, const struct block *b)
+static bool same_shape(const struct blk_shape *a, const struct block *d)
 {
-	return block_bytes(a) == block_bytes(b) &&
-		a->block_size == b->block_size && a->readonly == b->readonly;
+	struct blk_shape b = shape_of(d);
+
+	return a->bytes == b.bytes && a->block_size == b.block_size &&
+		a->readonly == b.readonly;
 }
 
 /* What each thread at rest is to use; the one before it comes back. */
@@ -314,7 +325,7 @@ int virtio_blk_set_disk(struct virtio_blk *b, struct block *disk)
 	int rc;
 
 	assert(b->pausing);
-	if (!same_shape(b->disk, disk))
+	if (!same_shape(&b->shape, disk))
 		return fail(E_CONFIG, "%s: the other disk has another size or "
 			    "kind", b->virtio.name);
 	pthread_mutex_lock(&b->virtio.lock);
@@ -332,6 +343,8 @@ int virtio_blk_resize(struct virtio_blk *b, uint64_t size)
 		rc = fail(E_CONFIG, "a running VM's disk only grows");
 	else if (size > block_bytes(b->disk))
 		rc = block_resize(b->disk, size);
+	if (rc == 0)
+		b->shape.bytes = block_bytes(b->disk);
 	pthread_mutex_unlock(&b->virtio.lock);
 	if (rc < 0)
 		return fail_in(rc, "%s", b->virtio.name);

@@ -145,8 +145,16 @@ struct blk_queue {
 	unsigned generation;		/* of the rates it was held for */
 };
 
+/* What the driver knows of the disk, and another one must have as well. */
+struct blk_shape {
+	uint64_t bytes;
+	uint32_t block_size;
+	bool readonly;
+};
+
 struct virtio_blk {
 	struct virtio virtio;
+	struct blk_shape shape;
 	struct block *disk;
 	struct virtio_blk_conf conf;
 	char serial[BLK_SERIAL];	/* padded with NULs */
@@ -189,7 +197,7 @@ int virtio_blk_quiesce(struct virtio_blk *b);
 void virtio_blk_unquiesce(struct virtio_blk *b);
 /*
  * Puts DISK, which must stay, in the place of the disk, which is the caller's
- * to close; the device is at rest. 0; -E_CONFIG it is no such disk (size, block
+ * and may be closed already; the device is at rest. 0; -E_CONFIG it is no such disk (size, block
  * size, read-only); -errno; with a sentence, and nothing has changed.
  */
 int virtio_blk_set_disk(struct virtio_blk *b, struct block *disk);

@@ -143,10 +143,12 @@ static bool is_live(const struct tidy *t, const struct layer_file *f)
 /* Whether F can be the lower one of a merge. */
 static bool can_merge(const struct tidy *t, const struct layer_file *f)
 {
-	const struct layer_file *upper = &t->l->file[f->child];
+	const struct layer_file *upper;
 
-	return f->used && !f->pinned && !f->names && f->children == 1 &&
-		f->links == 1 && upper->links == 1 && !is_live(t, upper) &&
+	if (!f->used || f->pinned || f->names || f->children != 1)
+		return false;
+	upper = &t->l->file[f->child];
+	return f->links == 1 && upper->links == 1 && !is_live(t, upper) &&
 		!is_left(t, f);
 }
 

@@ -218,8 +218,8 @@ int pv_load(struct pv *m, struct sections *all)
 		rc = acpi_new_generation(&m->mem);
 	if (rc == 0)
 		doors_new_generation(&m->doors);
-	/* What is not there is as bad as what cannot be read. */
-	return rc == -ENOENT ? -E_VERIFY : rc;
+	/* What is here and was not there: another machine. */
+	return rc == -ENOENT ? -E_CONFIG : rc;
 }
 
 int pv_save_memory(struct pv *m, int fd, int report)

@@ -322,3 +322,15 @@ void disk_conf_edit(const char *value, const char *option, const char *to,
 	if (!o || o->meta)
 		buf_printf(out, "=%s", to);
 }
+
+void disk_conf_move(const char *value, const char *path,
+		    enum disk_format format, struct buf *out)
+{
+	autobuf struct buf moved = BUF_INIT, alone = BUF_INIT, bare = BUF_INIT;
+
+	buf_printf(&moved, "%s%s", path, value + strcspn(value, ","));
+	disk_conf_edit(moved.data, "image", NULL, &alone);
+	disk_conf_edit(alone.data, "base", NULL, &bare);
+	disk_conf_edit(bare.data, "format", disk_formats[format], out);
+	out->failed |= moved.failed || alone.failed || bare.failed;
+}

@@ -78,6 +78,13 @@ bool disk_conf_same_rates(const struct disk_conf *a,
 			  const struct disk_conf *b);
 
 /*
+ * Appends what VALUE is for a copy of the disk, PATH, which is of FORMAT and
+ * rests on no image and nothing outside.
+ */
+void disk_conf_move(const char *value, const char *path,
+		    enum disk_format format, struct buf *out);
+
+/*
  * Appends VALUE to OUT with OPTION set to TO (as if it were given: "ro" has
  * "yes"), or without it (TO NULL or "").
  */

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -219,6 +220,17 @@ static int read_parent(struct snap_meta *m, const char *parent)
 	return rc;
 }
 
+static int read_id(struct snap_meta *m, const char *id)
+{
+	if (!id)
+		return 0;
+	if (strlen(id) != SNAP_ID - 1 ||
+	    strspn(id, "0123456789abcdef") != SNAP_ID - 1)
+		return fail(E_CONFIG, "id '%s': not an id", id);
+	memcpy(m->id, id, SNAP_ID);
+	return 0;
+}
+
 /* The words of engines are for engines to know. */
 static int read_engine(struct snap_meta *m, const char *engine)
 {
@@ -244,6 +256,8 @@ static int read_meta(struct snap_meta *m, const struct config *c)
 	const char *memory = config_get(c, "memory");
 	int rc = parse_u64("created", created ? created : "", &m->created);
 
+	if (rc == 0)
+		rc = read_id(m, config_get(c, "id"));
 	if (rc == 0)
 		rc = read_parent(m, config_get(c, "parent"));
 	if (rc == 0 && keep)
@@ -310,6 +324,7 @@ static void put(struct buf *text, const char *key, const char *value)
 void snap_meta_format(const struct snap_meta *m, struct buf *text)
 {
 	buf_printf(text, "created=%" PRIu64 "\n", m->created);
+	put(text, "id", m->id);
 	put(text, "parent", m->parent);
 	put(text, "note", m->note);
 	put(text, "protected", m->is_protected ? "yes" : NULL);
@@ -354,12 +369,26 @@ static void published(struct stage *st, int rc, void *arg)
 	(void)st, (void)rc, (void)arg;	/* its result is the call's */
 }
 
+int snap_new_id(char id[static SNAP_ID])
+{
+	uint8_t byte[SNAP_ID / 2];
+
+	if (getrandom(byte, sizeof(byte), 0) != sizeof(byte))
+		return fail_sys("random numbers");
+	for (size_t i = 0; i < sizeof(byte); i++)
+		snprintf(id + 2 * i, 3, "%02x", byte[i]);
+	return 0;
+}
+
 int snap_publish(struct stage *st, const struct snap_meta *m)
 {
 	autobuf struct buf text = BUF_INIT;
-	int rc;
+	struct snap_meta named = *m;
+	int rc = named.id[0] ? 0 : snap_new_id(named.id);
 
-	snap_meta_format(m, &text);
+	if (rc < 0)
+		return fail_in(rc, "%s", st->name);
+	snap_meta_format(&named, &text);
 	if (text.failed)
 		return fail(ENOMEM, "%s: out of memory", st->name);
 	rc = stage_write(st, "meta", text.data, text.len);
@@ -398,8 +427,12 @@ static int link_files(const struct snap *sn, const struct snap_meta *meta,
 		      int dir)
 {
 	autobuf struct buf text = BUF_INIT;
+	autoclose int lock = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC,
+				    0600);
 	int rc;
 
+	if (lock < 0)
+		return -errno;
 	if (meta) {
 		snap_meta_format(meta, &text);
 		rc = text.failed ? -ENOMEM : file_replace(dir, "meta",

@@ -73,8 +73,11 @@ void snap_close(struct snap *sn);	/* frees the lock */
 int snap_lock(struct snap *sn, bool shared);
 
 /* What `meta` says. */
+enum { SNAP_ID = 33 };			/* 32 hexadecimal digits and a NUL */
+
 struct snap_meta {
 	uint64_t created;		/* created=SECONDS since the epoch */
+	char id[SNAP_ID];		/* id=HEX: this one, wherever it is */
 	char parent[NAME_MAX_LEN + 1];	/* parent=SNAP; "": none */
 	char *note;			/* note=TEXT; NULL: none */
 	bool is_protected;		/* protected=yes */
@@ -103,6 +106,8 @@ int snap_set_config(const struct snap *sn, const struct config *c);
 int snap_stage(struct stage *st, const struct snaps *s, const char *name);
 int snap_stage_config(struct stage *st, const struct config *c);
 int snap_publish(struct stage *st, const struct snap_meta *m);
+/* The id of a new one, which snap_publish() gives one that has none. */
+int snap_new_id(char id[static SNAP_ID]);
 
 /*
  * Copies the record SN (memory is linked, where that can be) into STAGE_DIR,

@@ -2,7 +2,7 @@
 /*
  * block.c - the block layer alone, asked in the pattern of "qemu-img bench".
  *
- * usage: block [-w] [-t] [-f FORMAT] [-c COUNT] [-d DEPTH] [-s BYTES]
+ * usage: block [-w] [-t] [-n] [-f FORMAT] [-c COUNT] [-d DEPTH] [-s BYTES]
  *		[-S STEP] FILE [BELOW...]
  *
  * FILE's backing file is the first BELOW, and so on; all of one FORMAT. COUNT
@@ -12,6 +12,7 @@
  *
  *	-w	writes, not reads
  *	-t	by threads, not io_uring
+ *	-n	through all layers, without chain.h
  */
 #include <poll.h>
 #include <stdio.h>
@@ -20,13 +21,14 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/text.h"
+#include "block/chain.h"
 #include "block/qcow2.h"
 #include "block/queue.h"
 
 static struct {
 	const char *format, **files;
 	int nfiles;
-	bool write, threads;
+	bool write, threads, plain;
 	uint64_t count, depth, bytes, step;
 } args = {
 	.format = "raw", .count = 75000, .depth = 64, .bytes = 4096,
@@ -117,7 +119,7 @@ static int open_chain(struct block **b)
 		rc = qcow2_open(b, args.files[i], i > 0 || !args.write, below);
 		below = *b;
 	}
-	return rc;
+	return rc < 0 || args.plain ? rc : chain_open(b, *b);
 }
 
 static int open_disk(struct block **b)
@@ -133,10 +135,11 @@ static int parse(int argc, char **argv)
 {
 	int o, rc = 0;
 
-	while (rc == 0 && (o = getopt(argc, argv, "wtf:c:d:s:S:")) != -1)
+	while (rc == 0 && (o = getopt(argc, argv, "wtnf:c:d:s:S:")) != -1)
 		switch (o) {
 		case 'w': args.write = true; break;
 		case 't': args.threads = true; break;
+		case 'n': args.plain = true; break;
 		case 'f': args.format = optarg; break;
 		case 'c': rc = parse_u64("-c", optarg, &args.count); break;
 		case 'd': rc = parse_u64("-d", optarg, &args.depth); break;

@@ -4,6 +4,9 @@
  *
  *	power SEED	in the current directory; crash.qcow2 is what the last
  *			loss left
+ *	power SEED merge	the same with two layers that are merged; what they
+ *			show must be the same after each loss, and when it is
+ *			begun again
  *
  * The system calls that change the image are recorded. Then the disk is made
  * anew as a loss at any instant could have left it: all that was synced, and
@@ -20,6 +23,7 @@
 #include <sys/wait.h>
 
 #include "base/file.h"
+#include "block/merge.h"
 
 #define FAR (24ULL << 30)
 
@@ -365,11 +369,11 @@ static void check_image(bool leaks_too)
 	MUST(!leaks_too || result.leaks == 0);
 }
 
-static void lose_power(bool lazy)
+/* crash.qcow2, which was a copy of WAS before; how many events it has seen. */
+static size_t crash(const char *was)
 {
 	static const unsigned percents[] = { 0, 10, 50, 90, 100 };
 	size_t event = any(nevents + 1);
-	struct qcow2_info info;
 	int fd;
 
 	loss = (struct loss){
@@ -379,10 +383,20 @@ static void lose_power(bool lazy)
 	};
 	while (loss.synced && events[loss.synced - 1].kind != SYNC)
 		loss.synced--;
-	copy_file("before.qcow2", "crash.qcow2");
+	copy_file(was, "crash.qcow2");
 	fd = open("crash.qcow2", O_RDWR | O_CLOEXEC);
 	for (size_t i = 0; i < event; i++)
 		apply(fd, i);
+	close(fd);
+	return event;
+}
+
+static void lose_power(bool lazy)
+{
+	size_t event = crash("before.qcow2");
+	int fd = open("crash.qcow2", O_RDONLY | O_CLOEXEC);
+	struct qcow2_info info;
+
 	MUST(qcow2_info(fd, &info) == 0);
 	MUST(!info.dirty || lazy);
 	close(fd);
@@ -393,6 +407,101 @@ static void lose_power(bool lazy)
 	block_close(disk);
 	check_image(info.dirty);
 	qcow2_info_release(&info);
+}
+
+/* -- merges -- */
+
+static bool up;
+
+/* IMAGE rests on BELOW, or on nothing. */
+static void rebase(const char *image, const char *below)
+{
+	int fd = open(image, O_RDWR | O_CLOEXEC);
+	const char *format = !below ? NULL :
+			     strstr(below, ".raw") ? "raw" : "qcow2";
+
+	MUST(qcow2_rebase(fd, below, format) == 0);
+	close(fd);
+}
+
+/* Whether IMAGE shows what the disk showed. */
+static void check_same(const char *image)
+{
+	disk = open_chain(image, true);
+	for (uint64_t s = 0; s < SECTORS; s += GROUP)
+		MUST(move(disk, false, buf + s * SECTOR / 8, place(s),
+			  GROUP * SECTOR) == 0);
+	block_close(disk);
+	for (uint64_t s = 0; s < SECTORS; s++)
+		MUST(get_number(buf + s * SECTOR / 8) == now[s]);
+}
+
+/* UPPER and LOWER, which rests on BACKING. */
+static void merge(const char *upper, const char *lower, const char *backing)
+{
+	struct block *u, *l, *b = NULL;
+
+	if (backing)
+		MUST(raw_open(&b, backing, true) == 0);
+	MUST(qcow2_open_at(&l, AT_FDCWD, lower, up ? LOCK_READER :
+			   LOCK_MERGER, b) == 0);
+	MUST(qcow2_open_at(&u, AT_FDCWD, upper, up ? LOCK_MERGER :
+			   LOCK_READER, l) == 0);
+	MUST((up ? merge_up(u) : merge_down(u)) == 0);
+	block_close(u);
+}
+
+static void lose_merge(const char *backing)
+{
+	crash(up ? "over.qcow2" : "before.qcow2");
+	check_image(false);
+	if (!up)
+		rebase("over.qcow2", "crash.qcow2");
+	check_same(up ? "crash.qcow2" : "over.qcow2");
+	if (up)
+		merge("crash.qcow2", "before.qcow2", backing);
+	else
+		merge("over.qcow2", "crash.qcow2", backing);
+	check_image(false);
+	if (up)
+		rebase("crash.qcow2", backing);
+	check_same("crash.qcow2");
+}
+
+static void live_over(void)
+{
+	struct qcow2_create c = {
+		.cluster_bits = 9 + any(8), .size = disk->size,
+		.lazy_refcounts = any(2),
+		.backing = "before.qcow2", .backing_format = "qcow2",
+	};
+
+	block_close(disk);
+	if (stride > GROUP * SECTOR)	/* L1 has to be long enough */
+		c.cluster_bits = 16 + any(2);
+	MUST(qcow2_create(AT_FDCWD, "over.qcow2", &c) == 0);
+	disk = open_chain("over.qcow2", false);
+	live(STEPS / 4);
+	block_close(disk);
+	copy_file(up ? "over.qcow2" : "before.qcow2", "run.qcow2");
+}
+
+static void merges(const char *backing)
+{
+	up = any(2);
+	unlink("over.qcow2");
+	live_over();
+	MUST(stat("run.qcow2", &recorded) == 0);
+	if (!up)
+		rebase("over.qcow2", "run.qcow2");
+	recording = true;
+	if (up)
+		merge("run.qcow2", "before.qcow2", backing);
+	else
+		merge("over.qcow2", "run.qcow2", backing);
+	recording = false;
+	for (int i = 0; i < LOSSES / 3; i++)
+		lose_merge(backing);
 }
 
 /* -- the start -- */
@@ -430,8 +539,8 @@ int main(int argc, char **argv)
 {
 	struct qcow2_create c = { 0 };
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: power SEED\n");
+	if (argc != 2 && argc != 3) {
+		fprintf(stderr, "usage: power SEED [merge]\n");
 		return 2;
 	}
 	random_seed(strtoull(argv[1], NULL, 10));
@@ -452,7 +561,11 @@ int main(int argc, char **argv)
 	unlink("before.qcow2");
 	MUST(qcow2_create(AT_FDCWD, "before.qcow2", &c) == 0);
 	disk = open_chain("before.qcow2", false);
-	live(any(20));
+	live(any(argc == 3 ? STEPS / 2 : 20));
+	if (argc == 3) {
+		merges(c.backing);
+		return 0;
+	}
 	block_close(disk);
 	if (any(2))
 		make_snapshot();

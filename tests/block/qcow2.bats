@@ -162,3 +162,58 @@ random_raw() {
 		((status == 0 || status == 3)) || fails "$s" "check: $output"
 	done
 }
+
+@test "layers that were frozen and merged at random show what they showed, to QEMU too" {
+	local s name format
+	for ((s = SEED; s < SEED + ${LAYERS:-8}; s++)); do
+		rm -f ./*
+		"$VM_BIN/tests/block/layers" "$s" || fails "$s" layers
+		while read -r name; do
+			format=${name##*.}
+			[[ $format = raw ]] || qemu-img check -q "$name" || fails "$s" check "$name"
+			[[ ! -e $name.model ]] ||
+				qemu-img compare -q -f "$format" -F raw "$name" "$name.model" ||
+				fails "$s" compare "$name"
+		done <names
+	done
+}
+
+@test "power loss during a merge changes nothing of what its layers show" {
+	local s
+	for ((s = SEED; s < SEED + ${LOSSES:-16}; s++)); do
+		rm -f ./*
+		"$VM_BIN/tests/block/power" "$s" merge || fails "$s" power merge
+		run qemu-img check -q crash.qcow2
+		((status == 0 || status == 3)) || fails "$s" "check: $output"
+	done
+}
+
+@test "a merger disturbs nobody who reads, QEMU neither, and suffers no writer and no other merger" {
+	local hold=("$VM_BIN/tests/block/layers" hold)
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2
+	"${hold[@]}" merge a.qcow2 qemu-io -r -f qcow2 -c 'read -q 0 64k' a.qcow2
+	"${hold[@]}" merge a.qcow2 qemu-io -f qcow2 -c 'write -q 0 64k' b.qcow2
+	"${hold[@]}" merge a.qcow2 "${hold[@]}" read a.qcow2 true
+	"${hold[@]}" read a.qcow2 "${hold[@]}" merge a.qcow2 true
+	run "${hold[@]}" merge a.qcow2 qemu-io -f qcow2 -c 'write -q 0 64k' a.qcow2
+	[ "$status" -ne 0 ]
+	[[ $output = *lock* ]]
+	for pair in 'merge merge' 'merge write' 'write merge' 'write read' 'read write'; do
+		run "${hold[@]}" "${pair% *}" a.qcow2 "${hold[@]}" "${pair#* }" a.qcow2 true
+		[ "$status" -eq 1 ]
+		[[ $output = *'in use by another process'* ]]
+	done
+	# qemu-io has b.qcow2 open to write, and a.qcow2 as its backing file
+	mkfifo commands
+	qemu-io -f qcow2 b.qcow2 <commands >answers &
+	local pid=$!
+	exec 7>commands
+	echo 'write -q 0 64k' >&7
+	until "${hold[@]}" read b.qcow2 true | grep -q 'in use'; do sleep 0.05; done
+	"${hold[@]}" merge a.qcow2 true
+	run "${hold[@]}" write a.qcow2 true
+	[[ $output = *'in use by another process'* ]]
+	exec 7>&-
+	wait "$pid"
+}

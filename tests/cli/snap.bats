@@ -134,7 +134,7 @@ was() { top "$1" "$V/$1/snap/$2/config"; }
 	echo 'ssh-ed25519 AAAAC3Nz me' >key
 	vm-create a --disk 1M --ssh-key key
 	vm-clone a b
-	isoinfo() { bsdtar -xOf "$V/$1/disk/seed.iso" meta-data; }
+	isoinfo() { grep -a -e instance-id -e local-hostname -e AAAA "$V/$1/disk/seed.iso"; }
 	[[ $(isoinfo a) == *'local-hostname: "a"'*AAAAC3Nz* ]]
 	[[ $(isoinfo b) == *'local-hostname: "b"'*AAAAC3Nz* ]]
 	[ "$(isoinfo a | grep instance-id)" != "$(isoinfo b | grep instance-id)" ]

@@ -552,6 +552,27 @@ TEST(acpi_tables_lead_to_each_other_and_sum_to_zero)
 	mem_release(&m);
 }
 
+TEST(each_generation_is_another_and_no_table_is_in_its_page)
+{
+	struct mem m;
+	gpa_t rsdp;
+	uint64_t first, before;
+
+	EQ(mem_init(&m, 2 * MIB, PV_LOW_MAX), 0);
+	EQ(acpi_build(&m, VCPUS_MAX, &rsdp), 0);
+	before = get(&m, PV_GENERATION - 8, 8);
+	for (gpa_t at = PV_GENERATION; at < PV_GENERATION + 4096; at += 8)
+		EQ(get(&m, at, 8), 0);
+	EQ(acpi_new_generation(&m), 0);
+	first = get(&m, PV_GENERATION, 8);
+	OK(get(&m, PV_GENERATION + 8, 8) != first);
+	EQ(acpi_new_generation(&m), 0);
+	OK(get(&m, PV_GENERATION, 8) != first);
+	EQ(get(&m, PV_GENERATION - 8, 8), before);
+	EQ(get(&m, PV_GENERATION + 16, 8), 0);
+	mem_release(&m);
+}
+
 TEST(fadt_says_reduced_hardware_and_where_the_registers_are)
 {
 	struct mem m;
@@ -629,6 +650,7 @@ TESTS(T(elf_is_loaded_and_entered_by_its_note),
       T(initrd_that_does_not_fit_says_what_it_needs),
       T(command_line_has_its_limit),
       T(acpi_tables_lead_to_each_other_and_sum_to_zero),
+      T(each_generation_is_another_and_no_table_is_in_its_page),
       T(fadt_says_reduced_hardware_and_where_the_registers_are),
       T(madt_has_an_entry_for_each_vcpu),
       T(acpi_needs_its_memory_and_a_vcpu))

@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
-#include "state/vm.h"
+#include "state/snap.h"
 
 #include "scratch.h"
 #include "test.h"
@@ -115,6 +115,43 @@ TEST(what_was_not_published_is_gone)
 	drop_state();
 }
 
+TEST(an_image_that_only_a_snapshot_uses_is_not_removed)
+{
+	static const char text[] =
+		"disk0=disk/disk0.qcow2,format=qcow2,image=deb12\n";
+	struct snap_meta m = { .created = 1 };
+	struct config c = CONFIG_INIT;
+	struct snaps snaps;
+	struct stage stage;
+	struct image img;
+	struct snap sn;
+	struct vm vm;
+
+	make_state();
+	OK(make_image("deb12") && make_vm("web1", "cpus", "2"));
+	EQ(vm_open(&vm, &st, "web1"), 0);
+	EQ(snaps_open(&snaps, &vm, true), 0);
+	EQ(config_parse(&c, text, strlen(text)), 0);
+	EQ(snap_stage(&stage, &snaps, "old"), 0);
+	EQ(snap_stage_config(&stage, &c), 0);
+	EQ(snap_publish(&stage, &m), 0);
+	stage_close(&stage);
+	config_release(&c);
+	EQ(image_open(&img, &st, "deb12"), 0);
+	EQ(image_lock(&img, false), 0);
+	EQ(image_remove(&img, &st), -E_BUSY);
+	STR(err_text(), "deb12: used by web1@old");
+	EQ(snap_open(&sn, &snaps, "old"), 0);
+	EQ(snap_lock(&sn, false), 0);
+	EQ(snap_remove(&sn, &snaps), 0);
+	snap_close(&sn);
+	EQ(image_remove(&img, &st), 0);
+	image_close(&img);
+	snaps_close(&snaps);
+	vm_close(&vm);
+	drop_state();
+}
+
 TEST(an_image_in_use_is_not_removed)
 {
 	static const char *const users[][2] = {
@@ -207,6 +244,7 @@ TEST(references_become_paths_from_a_vms_directory)
 
 TESTS(T(an_image_is_there_whole_and_says_what_it_is),
       T(what_was_not_published_is_gone),
+      T(an_image_that_only_a_snapshot_uses_is_not_removed),
       T(an_image_in_use_is_not_removed),
       T(users_share_the_lock_and_a_remover_has_it_alone),
       T(a_damaged_meta_is_explained),

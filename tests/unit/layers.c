@@ -1,361 +1,342 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "image/layers.h"
+#include <dlfcn.h>
+#include <pthread.h>
 
-#include "history.h"
+#include "block/chain.h"
+#include "block/merge.h"
+#include "block/qcow2.h"
+
+#include "qcow2_image.h"
 #include "test.h"
 
-static int count_shots(void)
-{
-	int n = 0;
+static char dir[SCRATCH_BYTES];
 
-	for (int i = 0; i < SNAPS; i++)
-		n += shots[i].name[0] != '\0';
-	return n;
+/* -- each look into a layer's tables takes its lock: these are counted -- */
+
+static unsigned locks;
+
+int pthread_mutex_lock(pthread_mutex_t *m)
+{
+	static int (*next)(pthread_mutex_t *);
+
+	if (!next)
+		next = (int (*)(pthread_mutex_t *))dlsym(RTLD_NEXT,
+							 "pthread_mutex_lock");
+	locks++;
+	return next(m);
 }
 
-static int one_step(void)
+/* Nothing here is about power loss. */
+int fdatasync(int fd)
 {
-	struct shot *s;
-	int rc = 0;
-
-	switch (any(6)) {
-	case 0: case 1:
-		write_some();
-		break;
-	case 2:
-		s = any_shot(false);
-		if (!s)
-			break;
-		*s = now;
-		next_name(s->name);
-		rc = take_snap(s->name);
-		break;
-	case 3:
-		s = any_shot(true);
-		if (!s)
-			break;
-		rc = drop_snap(s->name);
-		s->name[0] = '\0';
-		if (rc == 0 && any(2))
-			rc = layers_tidy(&snaps, NULL, NULL);
-		break;
-	case 4:
-		s = any_shot(true);
-		if (!s)
-			break;
-		rc = push_over(s->name);
-		now = *s;
-		break;
-	case 5:
-		rc = layers_tidy(&snaps, NULL, NULL);
-		/* bounded: each file is named, or two rest on it */
-		if (rc == 0 && files_in_disk() > 2 * DISKS * (count_shots() + 1)) {
-			printf("# %d files, %d snapshots\n", files_in_disk(),
-			       count_shots());
-			rc = -1;
-		}
-	}
-	return rc;
+	(void)fd;
+	return 0;
 }
 
-TEST(every_snapshot_of_a_random_history_shows_what_it_did)
+static void name_of(char *name, unsigned i)
 {
-	for (int seed = 1; seed <= 3; seed++) {
-		random_state = seed * 0x9e3779b97f4a7c15ULL;
-		begin_history();
-		for (int i = 0; i < 60; i++) {
-			int rc = one_step();
-
-			if (rc < 0 || !all_show())
-				printf("# seed %d, step %d: %s\n", seed, i,
-				       err_text());
-			EQ(rc, 0);
-			OK(all_show());
-		}
-		for (struct shot *s; (s = any_shot(true)); s->name[0] = '\0')
-			EQ(drop_snap(s->name), 0);
-		EQ(layers_tidy(&snaps, NULL, NULL), 0);
-		OK(all_show());
-		EQ(files_in_disk(), DISKS);
-		end_history();
-	}
+	snprintf(name, 24, "%u.qcow2", i);
 }
 
-/* -- headers -- */
-
-static int open_disk1(unsigned flags)
+static struct block *open_use(const char *name, enum lock_use use,
+			      struct block *below)
 {
-	struct vmconf vc;
 	struct block *b;
-	int rc;
 
-	load_conf(NULL, &vc);
-	rc = disk_open_at(&b, vm.dir, &st, &vc.disk[1], flags, NULL);
-	if (rc == 0)
-		block_close(b);
-	vmconf_release(&vc);
-	return rc;
+	return qcow2_open_at(&b, AT_FDCWD, name, use, below) == 0 ? b : NULL;
 }
 
-static bool rebase(const char *file, const char *backing, const char *format)
+static bool make_layer(const char *name, uint64_t size, const char *below)
 {
-	int fd = open(file, O_RDWR);
-	bool ok = fd >= 0 && qcow2_rebase(fd, backing, format) == 0;
-
-	close(fd);
-	return ok;
-}
-
-TEST(a_header_names_a_sibling_or_what_the_config_says)
-{
-	static const char *const bad[] = {
-		"/etc/passwd", "../disk0.raw", "../../../images/img/disk",
-		"json:{}", "nbd:unix:x", ".hidden", "a,b", "disk/disk0.raw",
-		"sub/x", "../../../images/../disk",
+	struct qcow2_create c = {
+		.size = size, .backing = below,
+		.backing_format = below ? "qcow2" : NULL,
 	};
 
-	begin_history();
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		OK(rebase("disk/disk1.qcow2", bad[i], "raw"));
-		EQ(open_disk1(0), -E_CONFIG);
-		EQ(open_disk1(DISK_FILES), -E_CONFIG);
+	unlink(name);
+	return qcow2_create(AT_FDCWD, name, &c) == 0;
+}
+
+/*
+ * N layers, whose K-th has a cluster of K + 1 at K, and (LAST) at the end;
+ * the top is open to be written.
+ */
+static struct block *make_chain(unsigned n, uint64_t size)
+{
+	struct block *b = NULL;
+	char name[24], below[24];
+
+	for (unsigned i = 0; i < n; i++) {
+		name_of(name, i);
+		if (!make_layer(name, size, i ? below : NULL) ||
+		    (b && block_freeze(b) < 0))
+			return NULL;
+		b = open_use(name, LOCK_WRITER, b);
+		if (!b || put_byte(b, i + 1, i * CLUSTER, CLUSTER) < 0)
+			return NULL;
+		memcpy(below, name, sizeof(below));
 	}
-	OK(rebase("disk/disk1.qcow2", "disk0.raw", "raw"));
-	EQ(open_disk1(0), 0);
-	EQ(open_disk1(DISK_FILES), 0);
-	OK(rebase("disk/disk1.qcow2", "disk0.raw", "vmdk"));
-	EQ(open_disk1(0), -E_CONFIG);
-	OK(rebase("disk/disk1.qcow2", "missing.raw", "raw"));
-	EQ(open_disk1(0), -ENOENT);
-	OK(symlink("/etc/passwd", "disk/link") == 0);
-	OK(rebase("disk/disk1.qcow2", "link", "raw"));
-	OK(open_disk1(0) < 0);
-	OK(open_disk1(DISK_FILES) < 0);
-	end_history();
+	return b;
 }
 
-TEST(a_chain_that_rests_on_itself_ends)
+/* Of a read of the bottom's cluster, once it is known. */
+static unsigned locks_of_read(unsigned layers)
 {
-	bool merged;
+	struct block *b = make_chain(layers, 256 * CLUSTER);
+	unsigned taken;
 
-	begin_history();
-	EQ(push_over(NULL), 0);
-	OK(rebase("disk/disk1.qcow2", "disk1.1.qcow2", "qcow2"));
-	EQ(open_disk1(0), -E_VERIFY);
-	EQ(layers_tidy(&snaps, NULL, &merged), -E_VERIFY);
-	OK(rebase("disk/disk1.qcow2", "disk1.qcow2", "qcow2"));
-	EQ(open_disk1(0), -E_VERIFY);
-	OK(rebase("disk/disk1.qcow2", NULL, NULL));
-	OK(all_show());
-	end_history();
+	if (!b || chain_open(&b, b) < 0 || !all_are(b, 1, 0, CLUSTER))
+		return 0;
+	locks = 0;
+	if (!all_are(b, 1, 512, 4096))
+		return 0;
+	taken = locks;
+	block_close(b);
+	return taken;
 }
 
-/* -- clones -- */
-
-static const char mine[] = "disk1.qcow2";
-
-/* Makes `web2`, which has the snapshot s1 and goes on from there. */
-static int clone(void)
+TEST(a_read_looks_into_as_many_tables_in_200_layers_as_in_8)
 {
-	struct config c = CONFIG_INIT, out = CONFIG_INIT;
-	struct stage stage;
-	struct snap sn;
-	struct vm made;
-	int rc = snap_open(&sn, &snaps, "s1");
+	unsigned few = locks_of_read(8), many = locks_of_read(200);
 
-	MUST(rc == 0 && snap_config(&sn, &c) == 0);
-	MUST(vm_stage(&stage, &st, "web2") == 0);
-	rc = layers_link(&snaps, &c, stage.dir);
-	if (rc == 0)
-		rc = snap_link(&sn, NULL, stage.dir);
-	if (rc == 0) {
-		struct snaps none = { .vm = &made, .dir = -1, .lock = -1 };
+	OK(few);
+	EQ(few, 1);
+	EQ(many, few);
+}
 
-		made = (struct vm){ .store = &st, .dir = stage.dir };
-		rc = layers_push(&none, &c, &out, NULL, NULL);
+TEST(a_chain_shows_its_layers_and_what_is_written_since)
+{
+	struct block *b = make_chain(6, 16 * CLUSTER + 512);
+	struct block_extent e;
+	uint64_t n;
+
+	OK(b);
+	EQ(chain_open(&b, b), 0);
+	EQ(chain_depth(b), 6);
+	for (int again = 0; again < 2; again++)
+		for (unsigned i = 0; i < 6; i++)
+			OK(all_are(b, i + 1, i * CLUSTER, CLUSTER));
+	OK(all_are(b, 0, 6 * CLUSTER, 10 * CLUSTER + 512));
+	EQ(put_byte(b, 9, 2 * CLUSTER + 512, 512), 0);
+	OK(all_are(b, 9, 2 * CLUSTER + 512, 512));
+	OK(all_are(b, 3, 2 * CLUSTER, 512));
+	EQ(block_zero(b, CLUSTER, CLUSTER, true), 0);
+	OK(all_are(b, 0, CLUSTER, CLUSTER));
+	EQ(block_discard(b, 3 * CLUSTER, CLUSTER), 0);
+	OK(all_are(b, 4, 3 * CLUSTER, CLUSTER));
+	EQ(block_map(b, 4 * CLUSTER, CLUSTER, false, &e), 0);
+	OK(e.fd >= 0 && e.fd != block_fd(b));
+	EQ(block_unmap(b, &e), 0);
+	EQ(block_status(b, 4 * CLUSTER, 4 * CLUSTER, &n), BLOCK_DATA);
+	EQ(block_resize(b, 18 * CLUSTER), 0);
+	OK(all_are(b, 0, 16 * CLUSTER, 2 * CLUSTER));
+	EQ(put_byte(b, 7, 17 * CLUSTER, CLUSTER), 0);
+	OK(all_are(b, 7, 17 * CLUSTER, CLUSTER));
+	block_close(b);
+}
+
+TEST(what_two_chains_share_does_not_differ)
+{
+	struct block *a = make_chain(5, 8 * CLUSTER), *b, *low = NULL;
+	char name[24];
+	uint64_t n;
+
+	OK(a);
+	EQ(block_freeze(a), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		name_of(name, i);
+		OK(low = open_use(name, LOCK_READER, low));
 	}
-	if (rc == 0)
-		rc = vm_stage_config(&stage, &out);
-	if (rc == 0)
-		rc = stage_publish(&stage, 1, ignore_stage, NULL);
-	stage_close(&stage);
-	snap_close(&sn);
-	config_release(&c);
-	config_release(&out);
-	return rc;
+	b = low;
+	EQ(chain_shared(a, b), 3);
+	EQ(chain_owner(a, 0, CLUSTER, &n), 0);
+	EQ(chain_owner(a, 4 * CLUSTER, CLUSTER, &n), 4);
+	EQ(chain_owner(a, 5 * CLUSTER, 3 * CLUSTER, &n), -1);
+	EQ(n, 3 * CLUSTER);
+	for (unsigned i = 0; i < 8; i++)
+		EQ(chain_differs(a, b, 3, i * CLUSTER, CLUSTER, &n),
+		   i == 3 || i == 4);
+	block_close(a);
+	block_close(b);
 }
 
-TEST(what_a_clone_has_too_is_not_written)
+TEST(what_is_frozen_is_clean_and_others_may_read_it)
 {
-	struct stat before, after;
-	char path[64];
-	bool merged;
+	struct qcow2_create c = { .size = MIB, .lazy_refcounts = true };
+	struct block *b, *other, *raw;
 
-	random_state = 3;
-	begin_history();
-	write_some();
-	shots[0] = now;
-	next_name(shots[0].name);
-	EQ(take_snap("s1"), 0);
-	EQ(clone(), 0);
-	write_some();
-	EQ(drop_snap("s1"), 0);
-	shots[0].name[0] = '\0';
-	snprintf(path, sizeof(path), "disk/%s", mine);
-	OK(stat(path, &before) == 0 && before.st_nlink == 2);
-	EQ(layers_tidy(&snaps, NULL, &merged), 0);
-	OK(!merged && all_show());
-	OK(stat(path, &after) == 0 && after.st_nlink == 2 &&
-	   after.st_mtim.tv_nsec == before.st_mtim.tv_nsec);
-	/* the other one: as it was then, and the first VM may go */
-	close_vm();
-	open_vm("web");
-	EQ(vm_remove(&vm), 0);
-	close_vm();
-	open_vm("web2");
-	OK(shows("s1", &shots[0]));
-	OK(shows(NULL, &shots[0]));
-	EQ(layers_tidy(&snaps, NULL, &merged), 0);
-	OK(shows(NULL, &shots[0]));
-	EQ(drop_snap("s1"), 0);
-	EQ(layers_tidy(&snaps, NULL, &merged), 0);
-	OK(merged && shows(NULL, &shots[0]));
-	EQ(files_in_disk(), DISKS);
-	end_history();
+	EQ(create_with(c), 0);
+	OK(b = open_image(false));
+	EQ(put_byte(b, 1, 0, 4096), 0);
+	OK(!open_image(true));
+	EQ(block_freeze(b), 0);
+	EQ(block_freeze(b), 0);
+	EQ(checked(false).leaks, 0);
+	EQ(checked(false).errors, 0);
+	OK(other = open_image(true));
+	EQ(put_byte(b, 2, 0, 512), -EROFS);
+	OK(all_are(b, 1, 0, 4096));
+	OK(!open_image(false));
+	block_close(other);
+	block_close(b);
+
+	put("raw", "");
+	EQ(truncate("raw", MIB), 0);
+	EQ(raw_open(&raw, "raw", false), 0);
+	EQ(raw_open(&other, "raw", true), -E_BUSY);
+	EQ(block_freeze(raw), 0);
+	EQ(raw_open(&other, "raw", true), 0);
+	EQ(put_byte(raw, 2, 0, 512), -EROFS);
+	block_close(raw);
+	block_close(other);
 }
 
-/* -- disks outside, and people's files -- */
-
-static int set_line(const char *key, const char *value)
+static int rebase(const char *to, const char *format)
 {
-	struct config c = CONFIG_INIT;
-	int rc = vm_config(&vm, &c);
+	autoclose int fd = open("a.qcow2", O_RDWR | O_CLOEXEC);
 
-	if (rc == 0)
-		rc = config_set(&c, key, value);
-	if (rc == 0)
-		rc = vm_set_config(&vm, &c);
-	config_release(&c);
-	return rc;
+	return qcow2_rebase(fd, to, format);
 }
 
-TEST(a_disk_outside_stays_as_it_is_below_its_layers)
+TEST(a_header_names_another_backing_file_and_keeps_the_rest)
 {
-	static unsigned char was[DISK_BYTES], is[DISK_BYTES];
-	char outside[SCRATCH_BYTES + 16], line[SCRATCH_BYTES + 32];
-	struct vmconf vc;
-	bool merged;
+	struct qcow2_info info;
+	char long_name[400];
 	int fd;
 
-	begin_history();
-	snprintf(outside, sizeof(outside), "%s/outside", dir);
-	snprintf(line, sizeof(line), "%s,serial=o", outside);
-	fd = open(outside, O_RDWR | O_CREAT, 0600);
-	memset(was, 9, sizeof(was));
-	OK(write_all(fd, was, sizeof(was)) == 0);
-	memcpy(now.disk[0], was, sizeof(was));
-	EQ(set_line("disk0", line), 0);
-	EQ(take_snap("s1"), 0);
-	load_conf(NULL, &vc);
-	STR(vc.disk[0].base, outside);
-	STR(vc.disk[0].serial, "o");
-	vmconf_release(&vc);
-	for (int i = 0; i < 10; i++)
-		write_some();
-	EQ(take_snap("s2"), 0);
-	write_some();
-	EQ(drop_snap("s1"), 0);
-	EQ(drop_snap("s2"), 0);
-	EQ(layers_tidy(&snaps, NULL, &merged), 0);
-	OK(merged && all_show());
-	OK(pread_all(fd, is, sizeof(is), 0) == 0);
-	OK(!memcmp(is, was, sizeof(is)));
+	OK(make_layer("a.qcow2", MIB, "old"));
+	memset(long_name, 'x', sizeof(long_name));
+	long_name[sizeof(long_name) - 1] = '\0';
+	EQ(rebase(long_name, "qcow2"), -E_CONFIG);
+	long_name[350] = '\0';
+	EQ(rebase(long_name, "qcow2"), 0);
+	EQ(rebase("new.raw", "raw"), 0);
+	fd = open("a.qcow2", O_RDONLY | O_CLOEXEC);
+	EQ(qcow2_info(fd, &info), 0);
+	STR(info.backing, "new.raw");
+	STR(info.backing_format, "raw");
+	EQ(info.size, MIB);
+	qcow2_info_release(&info);
+	EQ(rebase(NULL, NULL), 0);
+	EQ(qcow2_info(fd, &info), 0);
+	OK(!info.backing && !info.backing_format);
+	qcow2_info_release(&info);
 	close(fd);
-	/* a header that names another than the config does */
-	EQ(set_line("disk0", "disk/disk0.1.qcow2,format=qcow2,base=raw:/etc/passwd"), 0);
-	OK(!all_show());
-	end_history();
+	EQ(checked(false).errors, 0);
 }
 
-TEST(files_of_people_and_disks_taken_out_stay)
-{
-	bool merged;
+/* -- merges -- */
 
-	begin_history();
-	EQ(take_snap("s1"), 0);
-	EQ(drop_snap("s1"), 0);
-	EQ(set_line("disk1", NULL), 0);
-	OK(put("disk/notes.txt", "mine"));
-	EQ(layers_tidy(&snaps, NULL, &merged), 0);
-	OK(is_there("disk/disk1.1.qcow2") && is_there("disk/disk1.qcow2"));
-	OK(is_there("disk/notes.txt"));
-	EQ(set_line("disk1", "disk/disk1.1.qcow2,format=qcow2"), 0);
-	OK(all_show());
-	end_history();
+static struct block *merger_down(void)
+{
+	struct block *lower = open_use("0.qcow2", LOCK_MERGER, NULL);
+
+	return lower ? open_use("1.qcow2", LOCK_READER, lower) : NULL;
 }
 
-TEST(of_a_running_vm_the_tops_stay)
+TEST(zeros_above_hide_data_below_and_make_no_data_where_there_is_none)
 {
-	struct layers_live live = { 0 };
-	bool merged;
+	struct block *b = make_chain(2, 64 * CLUSTER);
+	uint64_t n, before;
+	struct stat st;
 
-	begin_history();
-	write_some();
-	EQ(take_snap("s1"), 0);
-	write_some();
-	EQ(take_snap("s2"), 0);
-	EQ(drop_snap("s1"), 0);
-	EQ(drop_snap("s2"), 0);
-	EQ(layers_tidy(&snaps, &live, &merged), 0);
-	OK(merged && all_show());
-	EQ(files_in_disk(), 2 * DISKS);
-	OK(is_there("disk/disk1.2.qcow2"));
-	end_history();
-}
-
-TEST(a_new_top_is_taken_while_the_disk_is_open)
-{
-	struct config c = CONFIG_INIT, out = CONFIG_INIT;
-	struct layer_top tops[VMCONF_DISKS];
-	struct iovec iov;
-	struct vmconf vc;
-	struct block *b;
-	unsigned n;
-
-	begin_history();
-	load_conf(NULL, &vc);
-	EQ(disk_open(&b, &st, &vc.disk[0], false, NULL), 0);
-	memset(now.disk[0], 1, 4096);
-	iov = (struct iovec){ now.disk[0], 4096 };
-	EQ(block_writev(b, &iov, 1, 0), 0);
-	vmconf_release(&vc);
-	for (int i = 0; i < 6; i++) {
-		MUST(vm_config(&vm, &c) == 0);
-		EQ(layers_push(&snaps, &c, &out, tops, &n), 0);
-		EQ(n, DISKS);
-		EQ(disk_push(&b, "disk/nothing.qcow2") < 0, 1);
-		EQ(vm_set_config(&vm, &out), 0);
-		EQ(disk_push(&b, tops[0].path), 0);
-		memset(now.disk[0] + i * 4096, 2 + i, 4096);
-		iov = (struct iovec){ now.disk[0] + i * 4096, 4096 };
-		EQ(block_writev(b, &iov, 1, i * 4096), 0);
-		config_release(&c);
-		config_release(&out);
-	}
-	load_conf(NULL, &vc);
-	EQ(disk_reopen(&b, &st, &vc.disk[0], NULL, FORMAT_RAW), 0);
-	vmconf_release(&vc);
-	EQ(block_flush(b), 0);
+	OK(b);
+	EQ(block_zero(b, 0, 32 * CLUSTER, false), 0);
+	EQ(put_byte(b, 0, 40 * CLUSTER, 4 * CLUSTER), 0);
+	EQ(block_freeze(b), 0);
 	block_close(b);
-	OK(all_show());
-	end_history();
+	EQ(stat("0.qcow2", &st), 0);
+	before = st.st_size;
+	OK(b = merger_down());
+	EQ(merge_down(b), 0);
+	block_close(b);
+	EQ(stat("0.qcow2", &st), 0);
+	EQ((uint64_t)st.st_size, before);
+	OK(b = open_use("0.qcow2", LOCK_READER, NULL));
+	OK(all_are(b, 0, 0, 64 * CLUSTER));
+	EQ(block_status(b, 0, 64 * CLUSTER, &n), BLOCK_ZERO);
+	block_close(b);
 }
 
-TESTS(T(every_snapshot_of_a_random_history_shows_what_it_did),
-      T(a_header_names_a_sibling_or_what_the_config_says),
-      T(a_chain_that_rests_on_itself_ends),
-      T(what_a_clone_has_too_is_not_written),
-      T(a_disk_outside_stays_as_it_is_below_its_layers),
-      T(files_of_people_and_disks_taken_out_stay),
-      T(of_a_running_vm_the_tops_stay),
-      T(a_new_top_is_taken_while_the_disk_is_open))
+TEST(a_merge_is_refused_where_the_lower_one_is_longer_and_costs_say_so)
+{
+	struct merge_cost cost;
+	struct block *b;
+
+	OK(make_layer("0.qcow2", 4 * MIB, NULL));
+	OK(make_layer("1.qcow2", 2 * MIB, "0.qcow2"));
+	OK(b = merger_down());
+	EQ(merge_cost(b, &cost), 0);
+	EQ(cost.down, UINT64_MAX);
+	EQ(cost.up, 0);
+	EQ(merge_down(b), -E_CONFIG);
+	EQ(merge_up(b), -EROFS);
+	block_close(b);
+}
+
+TEST(costs_are_what_each_way_copies)
+{
+	struct block *b = make_chain(2, 64 * CLUSTER);
+	struct merge_cost cost;
+
+	OK(b);
+	EQ(put_byte(qcow2_below(b), 1, 0, 512), -EROFS);
+	EQ(put_byte(b, 5, 8 * CLUSTER, 3 * CLUSTER), 0);
+	EQ(merge_cost(b, &cost), 0);
+	EQ(cost.down, 4 * CLUSTER);
+	EQ(cost.up, 1 * CLUSTER);
+	OK(cost.beside_qemu);
+	block_close(b);
+}
+
+/* The reader's tables are old, the place it is led to is new. */
+TEST(a_reader_finds_what_lies_behind_the_end_it_knew)
+{
+	struct qcow2_create up = {
+		.size = 8 * MIB, .cluster_bits = 12, .backing = "0.qcow2",
+		.backing_format = "qcow2",
+	};
+	struct block *reader, *b;
+
+	OK(make_layer("0.qcow2", 8 * MIB, NULL));
+	OK(b = open_use("0.qcow2", LOCK_WRITER, NULL));
+	EQ(put_byte(b, 1, 7 * MIB, 512), 0);
+	block_close(b);
+	unlink("1.qcow2");
+	EQ(qcow2_create(AT_FDCWD, "1.qcow2", &up), 0);
+	OK(b = open_use("0.qcow2", LOCK_READER, NULL));
+	OK(b = open_use("1.qcow2", LOCK_WRITER, b));
+	for (unsigned i = 0; i < 64; i++)
+		EQ(put_byte(b, 3, i * CLUSTER + 4096, 4096), 0);
+	EQ(block_freeze(b), 0);
+	reader = b;
+	OK(b = merger_down());
+	EQ(merge_down(b), 0);
+	block_close(b);
+	for (unsigned i = 0; i < 64; i++) {
+		OK(all_are(reader, 0, i * CLUSTER, 4096));
+		OK(all_are(reader, 3, i * CLUSTER + 4096, 4096));
+	}
+	block_close(reader);
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		T(a_read_looks_into_as_many_tables_in_200_layers_as_in_8),
+		T(a_chain_shows_its_layers_and_what_is_written_since),
+		T(what_two_chains_share_does_not_differ),
+		T(what_is_frozen_is_clean_and_others_may_read_it),
+		T(a_header_names_another_backing_file_and_keeps_the_rest),
+		T(zeros_above_hide_data_below_and_make_no_data_where_there_is_none),
+		T(a_merge_is_refused_where_the_lower_one_is_longer_and_costs_say_so),
+		T(costs_are_what_each_way_copies),
+		T(a_reader_finds_what_lies_behind_the_end_it_knew),
+	};
+	int rc;
+
+	scratch_make(dir);
+	rc = test_run(tests, ARRAY_SIZE(tests));
+	scratch_remove(dir);
+	return rc;
+}

@@ -448,7 +448,30 @@ TEST(releasing_is_idempotent)
 	end();
 }
 
-TESTS(T(there_is_nothing_but_what_is_named),
+TEST(each_layer_of_a_chain_is_a_node_over_the_next)
+{
+	struct block *middle, *bottom;
+
+	OK(begin("disk1=a,format=qcow2"));
+	OK(put_disk("m", 1 << 20));
+	EQ(raw_open(&middle, "m", true), 0);
+	EQ(raw_open(&bottom, "b", true), 0);
+	middle->backing = bottom;
+	fx.parts.disk[1]->backing = middle;
+	fx.parts.below[1] = FORMAT_RAW;
+	EQ(make(false), 0);
+	OK(value("-blockdev", 1) && strstr(value("-blockdev", 1),
+		"driver=raw,node-name=node33,file=file33,read-only=on"));
+	STR(value("-blockdev", 3), "driver=qcow2,node-name=node17,file=file17,"
+	    "read-only=on,discard=unmap,backing=node33");
+	STR(value("-blockdev", 5), "driver=qcow2,node-name=node1,file=file1,"
+	    "read-only=off,discard=unmap,backing=node17");
+	OK(!value("-blockdev", 6));
+	end();
+}
+
+TESTS(T(each_layer_of_a_chain_is_a_node_over_the_next),
+      T(there_is_nothing_but_what_is_named),
       T(it_stands_until_told_to_go_and_at_its_end), T(it_is_in_qemus_sandbox),
       T(with_kvm_the_cpu_is_the_hosts_else_the_best_there_is),
       T(kernel_and_initrd_are_descriptors_and_the_command_line_one_word),

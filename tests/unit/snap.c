@@ -21,8 +21,8 @@ TEST(an_operand_names_a_vm_a_snapshot_or_the_newest)
 	EQ(snap_name_parse(&n, "web1@a@b"), -E_USAGE);
 	EQ(snap_name_parse(&n, "web1@../x"), -E_USAGE);
 	EQ(snap_name_parse(&n, "web1@.x"), -E_USAGE);
-	STR(err_text(), "'.x': not a snapshot name (a-z 0-9 . _ -, beginning with "
-	    "a letter or digit, at most 63)");
+	STR(err_text(), "'.x': not a snapshot name (a-z 0-9 . _ -, beginning "
+	    "with a letter or digit, at most 63)");
 }
 
 TEST(meta_is_read_as_it_was_written)
