@@ -31,6 +31,8 @@ static const struct {
 	{ "set", "change the configuration of virtual machines" },
 	{ "ls", "list virtual machines, or snapshots of them" },
 	{ "console", "attach to the console of a virtual machine" },
+	{ "send", "write snapshots as a stream" },
+	{ "recv", "read a stream of snapshots" },
 	{ "wait", "wait until virtual machines meet a condition" },
 };
 

@@ -48,8 +48,8 @@ static int freeze(struct vm *vm, const char *name, uint64_t created,
 	struct config now = CONFIG_INIT, next = CONFIG_INIT;
 	struct layer_top tops[VMCONF_DISKS];
 	struct snap_meta m = { .created = created };
+	struct stage st = { .dir = -1, .lock = -1 };
 	struct snaps s;
-	struct stage st;
 	const char *parent;
 	unsigned n;
 	int rc = snaps_open(&s, vm, true);
@@ -76,13 +76,15 @@ static int freeze(struct vm *vm, const char *name, uint64_t created,
 		rc = snap_publish(&st, &m);
 	stage_close(&st);
 	snaps_close(&s);
+	config_release(&next);
+	config_release(&now);
 	return rc;
 }
 
 int main(int argc, char **argv)
 {
+	struct vm vm = { .dir = -1, .lock = -1 };
 	struct store st;
-	struct vm vm;
 	int rc;
 
 	if (argc != 4 && argc != 6)
@@ -95,6 +97,8 @@ int main(int argc, char **argv)
 	if (rc == 0)
 		rc = freeze(&vm, argv[2], strtoull(argv[3], NULL, 10),
 			    argv + 4);
+	vm_close(&vm);
+	store_close(&st);
 	if (rc < 0)
 		fprintf(stderr, "freeze: %s\n", err_text());
 	return err_exit(rc);

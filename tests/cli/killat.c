@@ -123,5 +123,5 @@ int main(int argc, char **argv)
 	must(waitpid(pid, &status, 0) == pid, "wait");
 	must(ptrace(PTRACE_SETOPTIONS, pid, 0, OPTIONS) == 0, "ptrace");
 	ptrace(PTRACE_SYSCALL, pid, 0, 0);
-	return follow(pid, atol(argv[1]));
+	return follow(pid, strtol(argv[1], NULL, 10));
 }

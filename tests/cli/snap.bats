@@ -69,7 +69,7 @@ was() { top "$1" "$V/$1/snap/$2/config"; }
 	[ "$output" = a ]
 	has "$(top a)" 1 0
 	[ "$(col a memory)" = $((64 << 20)) ]
-	kept=$(ls "$V/a/snap" | grep -v -e one -e lock)
+	kept=$(find "$V/a/snap" -mindepth 1 -maxdepth 1 -name '2*' -printf %f)
 	has "$(was a "$kept")" 2 0
 	grep -q 'note=before the rollback to one' "$V/a/snap/$kept/meta"
 	# what is written now is in neither
@@ -87,7 +87,7 @@ was() { top "$1" "$V/$1/snap/$2/config"; }
 	put a 2 0
 	vm-rollback --destructive a@
 	has "$(top a)" 0 0
-	[ "$(ls "$V/a/snap" | grep -v lock)" = one ]
+	[ "$(find "$V/a/snap" -mindepth 1 -maxdepth 1 -type d -printf %f)" = one ]
 	run -2 vm-rollback a
 	run -10 vm-rollback a@two
 	run -10 vm-rollback b@one
@@ -134,7 +134,7 @@ was() { top "$1" "$V/$1/snap/$2/config"; }
 	echo 'ssh-ed25519 AAAAC3Nz me' >key
 	vm-create a --disk 1M --ssh-key key
 	vm-clone a b
-	isoinfo() { grep -a -e instance-id -e local-hostname -e AAAA "$V/$1/disk/seed.iso"; }
+	isoinfo() { strings "$V/$1/disk/seed.iso" | grep -e instance-id -e local-hostname -e AAAA; }
 	[[ $(isoinfo a) == *'local-hostname: "a"'*AAAAC3Nz* ]]
 	[[ $(isoinfo b) == *'local-hostname: "b"'*AAAAC3Nz* ]]
 	[ "$(isoinfo a | grep instance-id)" != "$(isoinfo b | grep instance-id)" ]

@@ -236,6 +236,202 @@ TEST(a_window_ends_when_it_is_full)
 	OK(t.ended == 1 && t.data_parts > STREAM_WINDOW_PARTS);
 }
 
+/* Calls CHANGE for each header of B, with the checksum made right. */
+static unsigned each_header(struct buf *b,
+			    void (*change)(struct tar_member *m))
+{
+	struct tar_member m, other;
+	unsigned found = 0, n = 0;
+
+	for (size_t at = 0; at + TAR_BLOCK <= b->len; n++) {
+		uint8_t *block = (uint8_t *)b->data + at, was[TAR_BLOCK];
+		struct snapshot t = { 0 };
+
+		if (!tar_parse(&m, block))
+			return n - found;
+		memcpy(was, block, sizeof(was));
+		other = m;
+		change(&other);
+		tar_header(&other, block);
+		found += read_stream(b, &t) == -E_VERIFY ||
+			 !memcmp(was, block, sizeof(was));
+		memcpy(block, was, sizeof(was));
+		at += TAR_BLOCK + align_up(m.size, TAR_BLOCK);
+	}
+	return n - found;
+}
+
+static void other_vm(struct tar_member *m) { m->prefix[0] = 'x'; }
+static void other_time(struct tar_member *m) { m->mtime++; }
+
+static void other_sums(struct tar_member *m)
+{
+	if (starts_with(m->name, "sums/", NULL))
+		m->name[12]++;
+}
+
+TEST(a_header_of_another_snapshot_is_found_though_its_checksum_is_right)
+{
+	autobuf struct buf b = BUF_INIT;
+	struct snapshot s;
+
+	sample(&s, true);
+	OK(write_stream(&b, &s, NULL) == 0);
+	EQ(each_header(&b, other_vm), 0);
+	EQ(each_header(&b, other_time), 0);
+	EQ(each_header(&b, other_sums), 0);
+}
+
+TEST(blocks_of_zeros_are_only_at_the_end)
+{
+	autobuf struct buf b = BUF_INIT, whole = BUF_INIT;
+	struct snapshot s, t = { 0 };
+
+	buf_add(&b, (char[1024]){ 0 }, 1024);
+	OK(read_stream(&b, &t) == -E_VERIFY);
+	sample(&s, true);
+	OK(write_stream(&whole, &s, NULL) == 0);
+	buf_add(&whole, (char[1024]){ 0 }, 1024);
+	OK(read_stream(&whole, &t) == -E_VERIFY);
+	buf_clear(&b);
+	buf_add(&b, whole.data, 4 * TAR_BLOCK);	/* head and its sums */
+	buf_add(&b, (char[1024]){ 0 }, 1024);
+	OK(read_stream(&b, &t) == -E_VERIFY);
+	OK(strstr(err_text(), "a block of zeros"));
+}
+
+/* -- streams whose sums are right -- */
+
+/* What of the two texts is there, and in which order. */
+enum { TEXTS, SWAPPED, META_ALONE, NO_TEXT };
+
+struct wrong {
+	const char *what;
+	unsigned texts;
+	bool from;
+	struct { unsigned object; uint64_t off, data, zero; } step[3];
+};
+
+static int write_wrong_text(struct stream_writer *w, unsigned texts)
+{
+	int rc = 0;
+
+	if (texts == SWAPPED)
+		rc = stream_text(w, PART_CONFIG, "a=b", 3);
+	if (rc == 0 && texts != NO_TEXT)
+		rc = stream_text(w, PART_META, "a=b", 3);
+	return rc == 0 && texts == TEXTS ?
+	       stream_text(w, PART_CONFIG, "a=b", 3) : rc;
+}
+
+static int write_wrong(struct buf *out, const struct wrong *wrong)
+{
+	static const uint8_t data[4096];
+	struct snapshot s;
+	struct stream_writer *w = &s.w;
+	int rc;
+
+	sample(&s, wrong->from);
+	s.out = out;
+	stream_init(w, to_buf);
+	rc = stream_begin(w, &s.head);
+	if (rc == 0)
+		rc = write_wrong_text(w, wrong->texts);
+	for (unsigned i = 0; rc == 0 && i < 3; i++) {
+		uint64_t off = wrong->step[i].off;
+
+		if (!i || wrong->step[i].object)
+			rc = stream_object(w, wrong->step[i].object);
+		if (rc == 0 && wrong->step[i].data)
+			rc = stream_data(w, off, data, wrong->step[i].data);
+		if (rc == 0 && wrong->step[i].zero)
+			rc = stream_zero(w, off, wrong->step[i].zero);
+	}
+	if (rc == 0)
+		rc = stream_end(w);
+	if (rc == 0)
+		rc = stream_close(w);
+	stream_release(w);
+	return rc;
+}
+
+TEST(what_is_out_of_place_is_refused_though_its_sums_are_right)
+{
+	static const struct wrong all[] = {
+		{ "nothing", .from = true, .step = {
+			{ STREAM_KERNEL, 0, 512, 0 },
+			{ STREAM_DISK, 0, 512, 512 } } },
+		{ "data behind the end", .step = {
+			{ STREAM_DISK, 4096, 512, 0 } } },
+		{ "data beyond the end", .step = {
+			{ STREAM_DISK, 3584, 1024, 0 } } },
+		{ "data at an odd place", .step = {
+			{ STREAM_DISK, 100, 512, 0 } } },
+		{ "data of an odd length", .step = {
+			{ STREAM_DISK, 0, 100, 0 } } },
+		{ "an object that is not", .step = {
+			{ STREAM_DISK + 1, 0, 512, 0 } } },
+		{ "objects in another order", .step = {
+			{ STREAM_DISK, 0, 512, 0 },
+			{ STREAM_INITRD, 0, 512, 0 } } },
+		{ "data that goes back", .step = {
+			{ STREAM_DISK, 1024, 512, 0 },
+			{ STREAM_DISK, 0, 512, 0 } } },
+		{ "zeros in a whole one", .step = {
+			{ STREAM_DISK, 0, 0, 512 } } },
+		{ "zeros behind the end", .from = true, .step = {
+			{ STREAM_DISK, 4096, 0, 512 } } },
+		{ "zeros at an odd place", .from = true, .step = {
+			{ STREAM_DISK, 1, 0, 512 } } },
+		{ "zeros that wrap", .from = true, .step = {
+			{ STREAM_DISK, 512, 0, UINT64_MAX - 511 } } },
+		{ "zeros that go back", .from = true, .step = {
+			{ STREAM_DISK, 1024, 0, 512 },
+			{ STREAM_DISK, 0, 0, 512 } } },
+		{ "a config before the meta", SWAPPED },
+		{ "no config", META_ALONE },
+		{ "neither", NO_TEXT },
+	};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+		autobuf struct buf b = BUF_INIT;
+		struct snapshot t = { 0 };
+		int want = i ? -E_VERIFY : 0, rc;
+
+		OK(write_wrong(&b, &all[i]) == 0);
+		rc = read_stream(&b, &t);
+		if (rc != want)
+			printf("# %s: %d %s\n", all[i].what, rc, err_text());
+		OK(rc == want && (i || t.ended == 1) && t.ended <= 1);
+	}
+}
+
+TEST(a_window_without_sums_has_an_end)
+{
+	struct snapshot s, t = { 0 };
+	autobuf struct buf b = BUF_INIT;
+	struct stream_writer *w = &s.w;
+	int rc;
+
+	sample(&s, false);
+	s.out = &b;
+	s.head.object[STREAM_DISK].size = 16 << 20;
+	stream_init(w, to_buf);
+	rc = stream_begin(w, &s.head);
+	OK(rc == 0 && write_wrong_text(w, TEXTS) == 0);
+	OK(stream_object(w, STREAM_DISK) == 0);
+	for (unsigned i = 0; i < 2 * STREAM_WINDOW_PARTS; i++) {
+		OK(stream_data(w, i * 1024ULL, s.disk, 512) == 0);
+		w->n_parts = 1;		/* so that no sums follow */
+		w->window = 0;
+	}
+	OK(stream_end(w) == 0);
+	OK(stream_close(w) == 0);
+	stream_release(w);
+	OK(read_stream(&b, &t) == -E_VERIFY);
+	OK(strstr(err_text(), "no sums") && !t.data_parts);
+}
+
 TESTS(T(what_was_written_is_read),
       T(an_increment_says_what_became_zeros_and_of_which_snapshot_it_is_one),
       T(several_snapshots_and_several_streams_follow_one_another),
@@ -245,4 +441,8 @@ TESTS(T(what_was_written_is_read),
       T(a_later_format_is_refused_as_such),
       T(a_head_that_makes_no_sense_is_refused),
       T(names_of_members_have_one_form), T(a_token_has_one_form),
-      T(a_window_ends_when_it_is_full))
+      T(a_window_ends_when_it_is_full),
+      T(a_header_of_another_snapshot_is_found_though_its_checksum_is_right),
+      T(blocks_of_zeros_are_only_at_the_end),
+      T(what_is_out_of_place_is_refused_though_its_sums_are_right),
+      T(a_window_without_sums_has_an_end))
