@@ -46,14 +46,15 @@ static void PRINTF(2, 3) add(struct qemu_args *a, const char *fmt, ...)
 static void add_machine(struct qemu_args *a, const struct vmconf *vc,
 			const struct qemu_start *s)
 {
+	/* elevateprivileges=deny comes with no_new_privs */
+	static const char sandbox[] = "on,obsolete=deny,elevateprivileges=deny,"
+				      "spawn=deny,resourcecontrol=deny";
 	static const char *const fixed[] = {
 		"qemu-system-x86_64", "-nodefaults", "-no-user-config",
 		"-display", "none", "-S",
 		/* It stands at its end until we have seen why. */
 		"-action", "reboot=shutdown,shutdown=pause",
-		/* elevateprivileges=deny comes with no_new_privs */
-		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,"
-			    "spawn=deny,resourcecontrol=deny",
+		"-sandbox", sandbox,
 	};
 	static const char parts[] = "vmport=off,smbus=off,sata=off,usb=off,"
 				    "dump-guest-core=off";
