@@ -27,7 +27,7 @@ static const struct mask {
 	uint32_t free[REGS];
 } masks[] = {
 	{ 0, 0, 0, { ~0U, ~0U, ~0U, ~0U } },	/* vendor: checked apart */
-	{ 1, 0, 0, { ~0U, ~0U, 1U << 27, 0 } },	/* OSXSAVE */
+	{ 1, 0, 0, { ~0U, ~0U, 1U << 27, 1U << 28 } },	/* OSXSAVE; HTT */
 	{ 2, 0, 0, { ~0U, ~0U, ~0U, ~0U } },	/* caches */
 	{ 4, 0, ~0U, { ~0U, ~0U, ~0U, ~0U } },
 	{ 7, 0, 0, { ~0U, 0, 1U << 4, 0 } },	/* subleaves, OSPKE */
@@ -39,6 +39,7 @@ static const struct mask {
 	{ 0x1f, 0, ~0U, { ~0U, ~0U, ~0U, ~0U } },	/* topology */
 	{ 0x40000000, 0, 0, { ~0U, 0, 0, 0 } },	/* the last leaf */
 	{ 0x80000000, 0, 0, { ~0U, ~0U, ~0U, ~0U } },
+	{ 0x80000001, 0, 0, { 0, 0, 1U << 1, 0 } },	/* CMP_LEGACY */
 	{ 0x80000002, 0, 0, { ~0U, ~0U, ~0U, ~0U } },	/* its name */
 	{ 0x80000003, 0, 0, { ~0U, ~0U, ~0U, ~0U } },
 	{ 0x80000004, 0, 0, { ~0U, ~0U, ~0U, ~0U } },

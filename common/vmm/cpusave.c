@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/cpusave.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdio.h>
@@ -60,15 +61,18 @@ static const struct range not_ours[] = {
 	{ 0xc0010117, 0xc0010117 },		/* VM_HSAVE_PA */
 };
 
+/* struct kvm_msrs and kvm_cpuid2, with room for so many entries. */
 struct msr_room {
-	struct kvm_msrs head;
+	uint32_t nmsrs, pad;
 	struct kvm_msr_entry entry[MSR_PIECE];
 };
 
 struct cpuid_room {
-	struct kvm_cpuid2 head;
+	uint32_t nent, pad;
 	struct kvm_cpuid_entry2 entry[CPUID_ENTRIES];
 };
+static_assert(offsetof(struct msr_room, entry) == sizeof(struct kvm_msrs), "KVM's");
+static_assert(offsetof(struct cpuid_room, entry) == sizeof(struct kvm_cpuid2), "KVM's");
 
 /* One vCPU's state, outside KVM. */
 struct state {
@@ -235,7 +239,8 @@ static int read_msrs(struct cpusave *c, struct state *st, int fd)
 		unsigned n = min_u64(MSR_PIECE, l->nmsrs - st->nmsrs);
 		int got;
 
-		room.head = (struct kvm_msrs){ .nmsrs = n };
+		room.nmsrs = n;
+		room.pad = 0;
 		for (unsigned i = 0; i < n; i++)
 			room.entry[i] = (struct kvm_msr_entry){
 				.index = l->indices[st->nmsrs + i],
@@ -268,7 +273,7 @@ static int get_state(struct cpusave *c, struct state *st, int fd)
 
 	st->tsc_khz = khz > 0 ? khz : 0;
 	st->has_offset = get_offset(fd, &st->offset);
-	st->cpuid.head.nent = CPUID_ENTRIES;
+	st->cpuid.nent = CPUID_ENTRIES;
 	if (ioctl(fd, KVM_GET_CPUID2, &st->cpuid) < 0)
 		return fail_get(st, "CPUID");
 	rc = get_parts(st, fd);
@@ -278,7 +283,7 @@ static int get_state(struct cpusave *c, struct state *st, int fd)
 static void put_state(struct section_out *s, struct state *st)
 {
 	put_blob(s, st->cpuid.entry,
-		 st->cpuid.head.nent * sizeof(st->cpuid.entry[0]));
+		 st->cpuid.nent * sizeof(st->cpuid.entry[0]));
 	put_u32(s, st->tsc_khz);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		if (i == PART_XCRS)
@@ -344,7 +349,7 @@ static int parse(struct state *st, struct section *s)
 {
 	int rc = 0;
 
-	st->cpuid.head.nent = parse_records(s, st->cpuid.entry,
+	st->cpuid.nent = parse_records(s, st->cpuid.entry,
 					    sizeof(st->cpuid.entry[0]),
 					    CPUID_ENTRIES);
 	st->tsc_khz = get_u32(s);
@@ -359,7 +364,7 @@ static int parse(struct state *st, struct section *s)
 	st->nmsrs = parse_records(s, st->msr, sizeof(st->msr[0]), MSR_ENTRIES);
 	st->has_offset = get_u8(s);
 	st->offset = get_u64(s);
-	return rc < 0 ? rc : section_done(s, !st->cpuid.head.nent);
+	return rc < 0 ? rc : section_done(s, !st->cpuid.nent);
 }
 
 /* --- to KVM --- */
@@ -372,7 +377,7 @@ static int fail_set(const struct state *st, const char *what)
 
 static int set_cpuid(const struct cpusave *c, struct state *st, int fd)
 {
-	int rc = cpuid_check(c->offered, &st->cpuid.head);
+	int rc = cpuid_check(c->offered, (void *)&st->cpuid);
 
 	if (rc < 0)
 		return fail_in(rc, "%s", st->name);
@@ -471,7 +476,7 @@ static int set_parts(struct state *st, int fd)
 
 static int set_msr(int fd, const struct kvm_msr_entry *e)
 {
-	struct msr_room room = { .head.nmsrs = 1, .entry[0] = *e };
+	struct msr_room room = { .nmsrs = 1, .entry[0] = *e };
 
 	return ioctl(fd, KVM_SET_MSRS, &room);
 }
@@ -480,7 +485,7 @@ static int set_msr(int fd, const struct kvm_msr_entry *e)
 static int miss_msr(const struct state *st, int fd,
 		    const struct kvm_msr_entry *e)
 {
-	struct msr_room room = { .head.nmsrs = 1, .entry[0].index = e->index };
+	struct msr_room room = { .nmsrs = 1, .entry[0].index = e->index };
 
 	if (!e->data || (ioctl(fd, KVM_GET_MSRS, &room) == 1 &&
 			 room.entry[0].data == e->data))
@@ -495,8 +500,8 @@ static int set_room(const struct state *st, int fd, struct msr_room *room)
 {
 	int rc = 0;
 
-	while (rc == 0 && room->head.nmsrs) {
-		unsigned n = room->head.nmsrs;
+	while (rc == 0 && room->nmsrs) {
+		unsigned n = room->nmsrs;
 		int got = ioctl(fd, KVM_SET_MSRS, room);
 
 		if (got < 0)
@@ -504,11 +509,11 @@ static int set_room(const struct state *st, int fd, struct msr_room *room)
 		if ((unsigned)got >= n)
 			break;
 		rc = miss_msr(st, fd, &room->entry[got]);
-		room->head.nmsrs = n - got - 1;
+		room->nmsrs = n - got - 1;
 		memmove(room->entry, &room->entry[got + 1],
-			room->head.nmsrs * sizeof(room->entry[0]));
+			room->nmsrs * sizeof(room->entry[0]));
 	}
-	room->head.nmsrs = 0;
+	room->nmsrs = 0;
 	return rc;
 }
 
@@ -526,8 +531,8 @@ static int set_msrs(const struct cpusave *c, const struct state *st, int fd)
 			rc = miss_msr(st, fd, e);
 			continue;
 		}
-		room.entry[room.head.nmsrs++] = *e;
-		if (room.head.nmsrs == MSR_PIECE)
+		room.entry[room.nmsrs++] = *e;
+		if (room.nmsrs == MSR_PIECE)
 			rc = set_room(st, fd, &room);
 	}
 	return rc < 0 ? rc : set_room(st, fd, &room);
