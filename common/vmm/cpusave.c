@@ -538,6 +538,33 @@ static int set_msrs(const struct cpusave *c, const struct state *st, int fd)
 	return rc < 0 ? rc : set_room(st, fd, &room);
 }
 
+static int put_offset(const struct state *st, int fd, uint64_t offset)
+{
+	struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET,
+		.addr = (uintptr_t)&offset,
+	};
+
+	return ioctl(fd, KVM_SET_DEVICE_ATTR, &attr) < 0 ?
+	       fail_set(st, "TSC") : 0;
+}
+
+/*
+ * KVM takes a TSC that is set to within a second of what it would be anyway
+ * for one that is to be the same, and leaves it: a young guest's would go
+ * back. What it lacks is added to the offset.
+ */
+static int mend_offset(const struct state *st, int fd, uint64_t offset)
+{
+	const struct kvm_msr_entry *saved = find_msr(st, MSR_TSC);
+	struct msr_room is = { .nmsrs = 1, .entry[0].index = MSR_TSC };
+
+	if (!saved || ioctl(fd, KVM_GET_MSRS, &is) != 1 ||
+	    is.entry[0].data >= saved->data)
+		return 0;
+	return put_offset(st, fd, offset + saved->data - is.entry[0].data);
+}
+
 /*
  * TSCs that were together are so again, to the cycle, although they are set
  * one after the other. A KVM that does not tell offsets does the same where
@@ -545,22 +572,19 @@ static int set_msrs(const struct cpusave *c, const struct state *st, int fd)
  */
 static int set_offset(struct cpusave *c, struct state *st, int fd)
 {
-	struct kvm_device_attr attr = {
-		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET,
-		.addr = (uintptr_t)&c->now,
-	};
+	uint64_t now;
+	int rc;
 
-	if (!st->has_offset)
+	if (!st->has_offset || !get_offset(fd, &now))
 		return 0;
-	if (!strcmp(st->name, "vcpu0")) {
+	if (c->has_offset && c->then == st->offset)
+		return put_offset(st, fd, c->now);
+	rc = mend_offset(st, fd, now);
+	if (rc == 0 && !strcmp(st->name, "vcpu0")) {
 		c->then = st->offset;
 		c->has_offset = get_offset(fd, &c->now);
-		return 0;
 	}
-	if (!c->has_offset || c->then != st->offset)
-		return 0;
-	return ioctl(fd, KVM_SET_DEVICE_ATTR, &attr) < 0 ?
-	       fail_set(st, "TSC") : 0;
+	return rc;
 }
 
 static int set_deadline(const struct state *st, int fd)
@@ -572,7 +596,7 @@ static int set_deadline(const struct state *st, int fd)
 	return 0;
 }
 
-/* The order matters: vmm.md, and the APIC's timer after what it counts. */
+/* The order matters: what others depend on first, the APIC's timer after what it counts. */
 static int set_state(struct cpusave *c, struct state *st, int fd)
 {
 	int rc = set_cpuid(c, st, fd);
