@@ -18,7 +18,6 @@
 #include "base/loop.h"
 #include "block/qcow2.h"
 #include "cli/boot_check.h"
-#include "cli/live.h"
 #include "cli/opt.h"
 #include "cli/out.h"
 #include "image/copy.h"
@@ -693,8 +692,6 @@ static int run(int argc, char **argv)
 
 	if (args.boot_check && (args.verify || args.token))
 		return fail(E_USAGE, "--boot-check is for what is received");
-	if (args.boot_check)
-		live_interruptible();
 	if (argc > 1 || (args.token && !argc))
 		return fail(E_USAGE, args.token ? "--token wants a VM's name" :
 						  "one name at most");

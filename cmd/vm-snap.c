@@ -157,7 +157,6 @@ static int run(int argc, char **argv)
 		return rc;
 	if (args.note && strpbrk(args.note, "\n\r"))
 		return fail(E_USAGE, "--note: one line");
-	live_interruptible();
 	return each_vm(&each, argc, argv);
 }
 

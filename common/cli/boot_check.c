@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "cli/live.h"
 #include "cli/sibling.h"
 
 enum { ROOM = 16 };	/* for what is behind the VM's name */
@@ -33,7 +34,7 @@ static int step(const char *label, const char *const *argv, const char *what)
 	return rc > 0 ? judge(label, rc, what) : rc;
 }
 
-int boot_check(const char *label, const char *cond, const char *seconds)
+static int check(const char *label, const char *cond, const char *seconds)
 {
 	char name[NAME_MAX_LEN + 1], why[ERR_MAX];
 	const char *const clone[] = { "vm-clone", "--disk-only", label, name,
@@ -56,4 +57,14 @@ int boot_check(const char *label, const char *cond, const char *seconds)
 	snprintf(why, sizeof(why), "%s", err_text());
 	sibling_run(rm);
 	return rc < 0 ? err_adopt(rc, why) : 0;
+}
+
+int boot_check(const char *label, const char *cond, const char *seconds)
+{
+	int rc;
+
+	live_interruptible(true);
+	rc = check(label, cond, seconds);
+	live_interruptible(false);
+	return rc;
 }

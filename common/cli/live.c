@@ -111,19 +111,31 @@ static void on_signal(int sig)
 	(void)sig;
 }
 
-void live_interruptible(void)
+static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
+
+void live_interruptible(bool on)
 {
-	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction old, sa = { .sa_handler = on_signal };
+	const struct sigaction to = { .sa_handler = on ? on_signal : SIG_DFL };
+	struct sigaction is;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
-		if (sigaction(ends[i], NULL, &old) == 0 &&
-		    old.sa_handler == SIG_DFL)
-			sigaction(ends[i], &sa, NULL);
+		if (sigaction(ends[i], NULL, &is) == 0 &&
+		    is.sa_handler != SIG_IGN)
+			sigaction(ends[i], &to, NULL);
+}
+
+/* Reads from FD as soon as there is something, unless a signal of MASK came. */
+static ssize_t read_unless(int fd, void *buf, size_t len, const sigset_t *mask)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	if (ppoll(&p, 1, NULL, mask) < 0)
+		return -1;
+	return read(fd, buf, len);
 }
 
 /* The word of who writes the memory, "ok" or "fail CODE SENTENCE". */
-static int await_writer(const struct live *l, int fd)
+static int await_writer(const struct live *l, int fd, const sigset_t *mask)
 {
 	char text[ERR_MAX + 32] = "", *end;
 	const char *rest;
@@ -131,7 +143,8 @@ static int await_writer(const struct live *l, int fd)
 	ssize_t n;
 	long code;
 
-	while ((n = read(fd, text + len, sizeof(text) - 1 - len)) > 0)
+	while ((n = read_unless(fd, text + len, sizeof(text) - 1 - len,
+				mask)) > 0)
 		len += n;
 	if (n < 0)
 		return fail(errno, "%s: %s", l->vm.name,
@@ -149,7 +162,9 @@ static int await_writer(const struct live *l, int fd)
 		       "%s", l->vm.name);
 }
 
-int live_snap(struct live *l, const char *request, uint64_t *pause)
+/* With the signals that end a process held back but for MASK's waits. */
+static int ask_snap(struct live *l, const char *request, uint64_t *pause,
+		    const sigset_t *mask)
 {
 	autobuf struct buf answer = BUF_INIT;
 	autoclose int fd = -1;
@@ -162,7 +177,22 @@ int live_snap(struct live *l, const char *request, uint64_t *pause)
 		return rc;
 	ctl_value(answer.data, "pause", value, sizeof(value));
 	*pause = strtoull(value, NULL, 10);
-	return fd < 0 ? 0 : await_writer(l, fd);
+	return fd < 0 ? 0 : await_writer(l, fd, mask);
+}
+
+int live_snap(struct live *l, const char *request, uint64_t *pause)
+{
+	sigset_t held, mask;
+	int rc;
+
+	live_interruptible(true);
+	sigemptyset(&held);
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		sigaddset(&held, ends[i]);
+	sigprocmask(SIG_BLOCK, &held, &mask);
+	rc = ask_snap(l, request, pause, &mask);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	return rc;
 }
 
 static int check_able(const struct live *l, const struct live_status *s)

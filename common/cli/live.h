@@ -59,8 +59,11 @@ int live_status(struct live *l, struct live_status *s);
  * to be written was. *PAUSE is for how long the guest stood, in nanoseconds.
  */
 int live_snap(struct live *l, const char *request, uint64_t *pause);
-/* A signal that is to end the process ends such a wait, and a sentence is. */
-void live_interruptible(void);
+/*
+ * Whether a signal that is to end the process only ends what it waits for
+ * (-EINTR), so that it can clear up; live_snap() says so itself.
+ */
+void live_interruptible(bool on);
 /* Takes over into S what LINES, an answer or an event, say. */
 void live_parse(struct live_status *s, const char *lines);
 

@@ -127,6 +127,7 @@ static int restore(struct run *r)
 {
 	const char *name = r->args->conf->restore;
 	autoclose int dir = snap_point_open(name);
+	char why[ERR_MAX];
 	int rc = dir;
 
 	console_new_boot(&r->console);
@@ -138,8 +139,12 @@ static int restore(struct run *r)
 		rc = forget_restore(r->args->vm);
 	if (rc == 0 && !r->args->paused)
 		rc = r->guest.engine->resume(&r->guest);
-	if (rc < 0)
-		return fail_in(rc, "go on from the snapshot %s", name);
+	if (rc < 0) {
+		snprintf(why, sizeof(why), "%s", err_text());
+		return fail(-rc, "go on from the snapshot %s: %s (vm-set %s "
+			    "restore= starts it anew)", name, why,
+			    r->args->vm->name);
+	}
 	r->boots++;
 	r->state = r->args->paused ? PAUSED : RUNNING;
 	return 0;

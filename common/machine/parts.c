@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "boot/kernel.h"
@@ -13,6 +14,8 @@
 #include "image/disk.h"
 #include "state/cache.h"
 #include "state/image.h"
+
+enum { OPEN_TRIES = 5 };
 
 /* A regular file, for reading; WHAT is for the sentence, and in an image. */
 static int open_file(const char *what, const char *ref)
@@ -74,6 +77,24 @@ static int make_cmdline(struct pv_parts *p)
 	return p->cmdline ? 0 : fail(ENOMEM, "out of memory");
 }
 
+/*
+ * Another command may merge the disk's layers meanwhile: who read a name just
+ * before it went reads the one that took its place.
+ */
+static int open_disk(struct pv_parts *p, const struct vm *vm, int i, bool files)
+{
+	static const struct timespec soon = { .tv_nsec = 20000000 };
+	int rc = -ENOENT;
+
+	for (int n = 0; rc == -ENOENT && n < OPEN_TRIES; n++) {
+		if (n)
+			nanosleep(&soon, NULL);
+		rc = disk_open(&p->disk[i], vm->store, &p->conf->disk[i], files,
+			       &p->below[i]);
+	}
+	return rc == -ENOENT ? -E_CONFIG : rc;
+}
+
 static int open_disks(struct pv_parts *p, const struct vm *vm, bool files)
 {
 	for (int i = 0; i < VMCONF_DISKS; i++) {
@@ -81,10 +102,7 @@ static int open_disks(struct pv_parts *p, const struct vm *vm, bool files)
 
 		if (!p->conf->disk[i].path)
 			continue;
-		rc = disk_open(&p->disk[i], vm->store, &p->conf->disk[i], files,
-			       &p->below[i]);
-		if (rc == -ENOENT)
-			rc = -E_CONFIG;
+		rc = open_disk(p, vm, i, files);
 		if (rc < 0)
 			return fail_in(rc, "disk%d", i);
 	}

@@ -391,9 +391,9 @@ TEST(a_disk_is_replaced_between_two_requests)
 	EQ(rig.disk.moves, 1);
 	OK(same(DATA, other.data, 512));
 	EQ(virtio_blk_quiesce(&rig.blk), 0);
-	other.block.size = DISK / 2;
+	rig.disk.block.size = DISK / 2;
 	EQ(virtio_blk_set_disk(&rig.blk, &rig.disk.block), -E_CONFIG);
-	other.block.size = DISK;
+	rig.disk.block.size = DISK;
 	EQ(virtio_blk_set_disk(&rig.blk, &rig.disk.block), 0);
 	virtio_blk_unquiesce(&rig.blk);
 	EQ(request(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);

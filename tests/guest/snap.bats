@@ -162,3 +162,32 @@ back() {
 	done | awk '{ p += $1; r += $2 } END { print p, r; exit p > r / 2 }'
 	vm-rm --force "${names[@]}"
 }
+
+@test "a full host, and a vm-snap that is ended: the VM runs on, and nothing is left" {
+	((EUID == 0)) || skip "the full file system is a mount: not root"
+	mkdir small
+	mount -t tmpfs -o size=40M small small	# less than the guest's memory takes
+	export VM_STATE=$PWD/small/state
+	vm-create k -m 256M --kernel "$G/vmlinux-cloud" --initrd "$G/initrd-cloud.img" \
+		--append quiet --disk 1M
+	vm-boot k
+	see k 'guest# ' 240
+	alone() { [ -z "$(find "$VM_STATE/vms/k/snap" -mindepth 1 -type d)" ]; }
+	run -1 --separate-stderr vm-snap k
+	[[ $stderr == *"No space left"* ]]
+	alone
+	tell k 'echo "alive $((40 + 2))"'
+	see k 'alive 42' 60
+	mount -o remount,size=512M small
+	for after in 0.02 0.05 0.1 0.2; do
+		timeout -s INT "$after" vm-snap k -n "i$after" || :
+		vm-rm "k@i$after" 2>/dev/null || :
+	done
+	tell k 'echo "still $((40 + 2))"'
+	see k 'still 42' 60
+	run -0 vm-snap k -n whole
+	# what one that was ended early left went with the next
+	[ "$(find "$VM_STATE/vms/k/snap" -mindepth 1 -type d -printf %f)" = whole ]
+	vm-stop --now k
+	umount small || umount -l small
+}
