@@ -141,8 +141,8 @@ static int restore(struct run *r)
 		rc = r->guest.engine->resume(&r->guest);
 	if (rc < 0) {
 		snprintf(why, sizeof(why), "%s", err_text());
-		return fail(-rc, "go on from the snapshot %s: %s (vm-set %s "
-			    "restore= starts it anew)", name, why,
+		return fail(-rc, "go on from the snapshot %s: %s; or vm-set %s "
+			    "restore=, to boot from its disks", name, why,
 			    r->args->vm->name);
 	}
 	r->boots++;

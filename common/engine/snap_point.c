@@ -128,6 +128,5 @@ int snap_point_is_of(int dir, const char *engine)
 	    !strcmp(of, engine))
 		return 0;
 	return fail(E_HOST, "its memory was taken by the engine %s, and this "
-		    "is %s (vm-boot --engine %s; or vm-set restore=, to boot "
-		    "from its disks)", of, engine, of);
+		    "is %s (vm-boot --engine %s)", of, engine, of);
 }

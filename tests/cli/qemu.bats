@@ -643,7 +643,7 @@ layer() { sed -n 's/^disk0=\([^,]*\).*/\1/p' "$VM_STATE/vms/$1/config"; }
 	vm-rollback --destructive t1@one
 	sed -i s/engine=qemu/engine=kvm/ "$VM_STATE/vms/t1/snap/one/meta"
 	run -5 --separate-stderr vm-boot t1
-	[ "$stderr" = "vm-boot: t1: go on from the snapshot one: its memory was taken by the engine kvm, and this is qemu (vm-boot --engine kvm; or vm-set restore=, to boot from its disks)" ]
+	[ "$stderr" = "vm-boot: t1: go on from the snapshot one: its memory was taken by the engine kvm, and this is qemu (vm-boot --engine kvm); or vm-set t1 restore=, to boot from its disks" ]
 	run -0 vm-set t1 restore=
 	run -0 vm-boot t1
 	vm-wait --for login -t 20 t1

@@ -5,6 +5,8 @@
 # one VM, the tests in this order. The guest has a nonce in its memory and
 # nowhere else, and counts.
 #
+# shellcheck disable=SC2154	# bats sets output, stderr
+#
 # SNAP_LOOP	how many snapshots and restores in a row (5)
 # SNAP_CLONES	how many clones at once (6)
 
