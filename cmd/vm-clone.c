@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
@@ -115,15 +114,15 @@ static int reissue_seed(struct stage *s)
 	autoclose int from = openat(s->dir, "disk/seed.iso", O_RDONLY |
 				    O_NOFOLLOW | O_CLOEXEC);
 	autoclose int to = -1;
-	char id[NAME_MAX_LEN + 16];
+	char id[SEED_ID];
 	struct seed seed = { .id = id, .hostname = s->name };
-	uint32_t random;
+	int rc;
 
 	if (from < 0)
 		return 0;
-	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-		return fail_sys("random");
-	snprintf(id, sizeof(id), "%.48s-%08x", s->name, random);
+	rc = seed_new_id(id, s->name);
+	if (rc < 0)
+		return rc;
 	if (unlinkat(s->dir, "disk/seed.iso", 0) < 0)
 		return fail_sys("%s: disk/seed.iso", s->name);
 	to = openat(s->dir, "disk/seed.iso", O_RDWR | O_CREAT | O_EXCL |
@@ -285,7 +284,8 @@ static int clone(struct store *st, const char *source, struct names *names)
 	struct source src = {
 		.live = { .vm = { .dir = -1, .lock = -1 }, .conn = -1,
 			  .peer = -1 },
-		.snaps = { .dir = -1, .lock = -1 }, .snap = { .parent = -1, .dir = -1, .lock = -1 },
+		.snaps = { .dir = -1, .lock = -1 },
+		.snap = { .parent = -1, .dir = -1, .lock = -1 },
 	};
 	struct maker *m = calloc(1, sizeof(*m));
 	int rc = m ? source_open(&src, st, source) :

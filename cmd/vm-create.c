@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
@@ -292,19 +291,16 @@ static int read_text(const char *what, const char *path, struct buf *b)
 /* Those of the VM NAME are its own: a first boot is one for each. */
 static int write_seed(const struct plan *p, const char *name, int fd)
 {
-	char id[NAME_MAX_LEN + 16];
-	uint32_t random;
+	char id[SEED_ID];
 	struct seed s = {
 		.id = id, .hostname = args.hostname ? args.hostname : name,
 		.ssh_keys = args.ssh_key ? p->ssh_keys.data : NULL,
 		.user_data = args.user_data ? p->user_data.data : NULL,
 		.user_data_len = p->user_data.len,
 	};
+	int rc = seed_new_id(id, name);
 
-	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-		return fail_sys("random");
-	snprintf(id, sizeof(id), "%.48s-%08x", name, random);
-	return seed_write(&s, fd);
+	return rc < 0 ? rc : seed_write(&s, fd);
 }
 
 /* The last disk: a CD, which is tried here. */

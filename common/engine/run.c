@@ -409,11 +409,18 @@ static int verb_limit(void *ctx, int argc, char **argv, struct buf *answer,
 	return rc < 0 ? rc : r->guest.engine->limit_disk(&r->guest, i, &d);
 }
 
+/* The guest runs again, if it did before what a request paused it for. */
+static void let_go(struct run *r)
+{
+	if ((r->state == RUNNING || r->state == STOPPING) &&
+	    r->guest.engine->resume(&r->guest) < 0)
+		log_line("%s", err_text());
+}
+
 static int verb_snap(void *ctx, int argc, char **argv, struct buf *answer,
 		     int *fd)
 {
 	struct run *r = ctx;
-	bool goes_on = r->state == RUNNING || r->state == STOPPING;
 	struct snap_point p;
 	uint64_t began;
 	int rc;
@@ -428,8 +435,7 @@ static int verb_snap(void *ctx, int argc, char **argv, struct buf *answer,
 	if (rc == 0)
 		rc = r->guest.engine->snap(&r->guest, &p);
 	snap_point_release(&p);
-	if (goes_on && r->guest.engine->resume(&r->guest) < 0)
-		log_line("%s", err_text());
+	let_go(r);
 	buf_printf(answer, "pause=%" PRIu64 "\n", now_ns() - began);
 	return rc;
 }
@@ -438,7 +444,6 @@ static int verb_rest(void *ctx, int argc, char **argv, struct buf *answer,
 		     int *fd)
 {
 	struct run *r = ctx;
-	bool goes_on = r->state == RUNNING || r->state == STOPPING;
 	struct snap_rest rest;
 	uint64_t disk;
 	int rc = snap_rest_read(&rest, argc, argv);
@@ -451,8 +456,7 @@ static int verb_rest(void *ctx, int argc, char **argv, struct buf *answer,
 	rc = r->guest.engine->pause(&r->guest);
 	if (rc == 0)
 		rc = r->guest.engine->rest(&r->guest, disk, &rest);
-	if (goes_on && r->guest.engine->resume(&r->guest) < 0)
-		log_line("%s", err_text());
+	let_go(r);
 	return rc;
 }
 

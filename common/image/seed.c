@@ -3,7 +3,9 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/err.h"
 #include "base/text.h"
@@ -99,6 +101,16 @@ static int put_keys(struct buf *out, const char *text)
 		any = true;
 	}
 	return any ? 0 : fail(E_USAGE, "ssh key: nothing in it");
+}
+
+int seed_new_id(char id[SEED_ID], const char *name)
+{
+	uint32_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return fail_sys("random");
+	snprintf(id, SEED_ID, "%.48s-%08x", name, random);
+	return 0;
 }
 
 int seed_meta_data(const struct seed *s, struct buf *out)

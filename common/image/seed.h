@@ -30,6 +30,13 @@ struct seed {
 };
 
 /*
+ * An id for an instance of the VM NAME that no other one has had. 0 or -errno
+ * with a sentence.
+ */
+enum { SEED_ID = 64 };
+int seed_new_id(char id[SEED_ID], const char *name);
+
+/*
  * Appends the meta-data. 0; -E_USAGE when the id, the host name or a key is
  * none ("ssh key: line 2: a private key; give the .pub"); -ENOMEM.
  */

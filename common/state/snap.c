@@ -186,6 +186,18 @@ int snap_lock(struct snap *sn, bool shared)
 	return fail_in(rc, "%s", sn->vm);
 }
 
+/* Makes TEXT the file NAME of SN. */
+static int put_file(const struct snap *sn, const char *name,
+		    const struct buf *text)
+{
+	int rc;
+
+	if (text->failed)
+		return fail(ENOMEM, "%s: out of memory", sn->label);
+	rc = file_replace(sn->dir, name, text->data, text->len, 0600);
+	return rc < 0 ? fail_in(rc, "%s", sn->label) : 0;
+}
+
 int snap_config(const struct snap *sn, struct config *c)
 {
 	autobuf struct buf b = BUF_INIT;
@@ -200,13 +212,9 @@ int snap_config(const struct snap *sn, struct config *c)
 int snap_set_config(const struct snap *sn, const struct config *c)
 {
 	autobuf struct buf text = BUF_INIT;
-	int rc;
 
 	config_format(c, &text);
-	if (text.failed)
-		return fail(ENOMEM, "%s: out of memory", sn->label);
-	rc = file_replace(sn->dir, "config", text.data, text.len, 0600);
-	return rc < 0 ? fail_in(rc, "%s", sn->label) : 0;
+	return put_file(sn, "config", &text);
 }
 
 /* -- meta -- */
@@ -336,13 +344,9 @@ void snap_meta_format(const struct snap_meta *m, struct buf *text)
 int snap_set_meta(const struct snap *sn, const struct snap_meta *m)
 {
 	autobuf struct buf text = BUF_INIT;
-	int rc;
 
 	snap_meta_format(m, &text);
-	if (text.failed)
-		return fail(ENOMEM, "%s: out of memory", sn->label);
-	rc = file_replace(sn->dir, "meta", text.data, text.len, 0600);
-	return rc < 0 ? fail_in(rc, "%s", sn->label) : 0;
+	return put_file(sn, "meta", &text);
 }
 
 /* -- new ones -- */
